@@ -1,0 +1,205 @@
+"""One utterance on its way from its first sample to its final: what a session keeps of it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from streamasr.core.events import (
+    Event,
+    Final,
+    FinalReason,
+    Hypothesis,
+    Partial,
+    Preflight,
+    SpeechEnded,
+    SpeechResumed,
+    SpeechStarted,
+    Window,
+    Word,
+)
+from streamasr.core.policy import Policy
+from streamasr.core.stabilizer import LocalAgreement
+from streamasr.core.transcript import displayed, is_mark, text_of
+from streamasr.core.windows import pause_before
+
+Role = Literal["partial", "eager", "step", "final", "retry"]
+"""What a window is to its utterance: ``step`` walks a closed utterance too long for one window towards its end."""
+
+
+class Sent:
+    """A window that was sent, until it is answered."""
+
+    def __init__(self, window: Window, utterance: "Utterance", role: Role, last_speech: int) -> None:
+        self.window = window
+        self.utterance = utterance
+        self.role = role
+        self.last_speech = last_speech
+
+
+class Utterance:
+    """Decoding state and unsent events of one utterance."""
+
+    def __init__(self, number: int, start: int, onset: int, stabilizer: LocalAgreement) -> None:
+        self.number = number
+        self.start = start
+        self.onset = onset
+        """Where its first speech frame begins."""
+        self.stabilizer = stabilizer
+        self.language: str | None = None
+        """None until decided."""
+        self.events: list[Event] = [SpeechStarted(number, start)]
+        self.asked_to = start
+        """The right edge of the last window sent."""
+        self.decoded_to = start
+        """The right edge of the last hypothesis taken."""
+        self.pending: int | None = None
+        """The number of the partial or eager window whose answer is awaited."""
+        self.step: int | None = None
+        """The number of the step window whose answer is awaited."""
+        self.ignore_below = 0
+        """Answers with smaller numbers come too late to be taken."""
+        self.eager: int | None = None
+        """The end of speech that the last eager window heard."""
+        self.eager_answered = False
+        self.preflight_sent = False
+        self.doubtful = False
+        """Whether the eager hypothesis ends in doubt, so that the endpoint waits."""
+        self.reason: FinalReason | None = None
+        """Why it was closed; None while open."""
+        self.end = start
+        self.last_speech = start
+        """The end of its last speech; known once it is closed."""
+        self.final_number: int | None = None
+        self.final_attempts = 0
+        self.tripped: Hypothesis | None = None
+        """A final hypothesis that a guard stopped, while its retry is out."""
+        self.done = False
+        self._shown = ("", "")
+
+    @property
+    def closed(self) -> bool:
+        """Whether no more audio will be its own."""
+        return self.reason is not None
+
+    @property
+    def heard_to(self) -> int:
+        """Where its words end so far; its start, if it has none."""
+        words = [w for w in self.stabilizer.stable_words + self.stabilizer.unstable if not is_mark(w)]
+        return max(self.start, words[-1].end) if words else self.start
+
+    def show(self, *, interim: bool) -> None:
+        """Queue a partial if there is something new to show; an unsent older one is replaced."""
+        stable = self.stabilizer.stable_text
+        unstable = self.stabilizer.text[len(stable) :]
+        if not interim or (stable, unstable) == self._shown:
+            return
+        self._shown = (stable, unstable)
+        words = displayed(self.stabilizer.stable_words, self.language)
+        partial = Partial(self.number, self.start, stable, unstable, words)
+        if self.events and isinstance(self.events[-1], Partial):
+            self.events.pop()
+        self.events.append(partial)
+
+    def announce(self) -> None:
+        """Queue a preflight with what the final would say."""
+        words = self.stabilizer.stable_words + self.stabilizer.unstable
+        self.events.append(Preflight(self.number, text_of(words), displayed(words, self.language)))
+        self.preflight_sent = True
+
+    def resume(self, time: int) -> None:
+        """Speech goes on: what was eager is a partial like any other, a preflight is taken back."""
+        self.eager, self.eager_answered, self.doubtful = None, False, False
+        if self.preflight_sent:
+            self.preflight_sent = False
+            self.events.append(SpeechResumed(self.number, time))
+
+    def asked(self, number: int, role: Role, end: int) -> None:
+        """A window to ``end`` was sent."""
+        self.asked_to = end
+        if role in ("final", "retry"):
+            self.final_number = number
+            self.final_attempts += 1
+        elif role == "step":
+            self.step = self.ignore_below = number
+        else:
+            self.pending = number
+            if role == "eager":
+                self.ignore_below = number
+
+    def answered(self, number: int) -> None:
+        """Window ``number`` has its answer, or will have none; those before it come too late."""
+        self.ignore_below = max(self.ignore_below, number)
+        if self.pending is not None and number >= self.pending:
+            self.pending = None
+        if number == self.step:
+            self.step = None
+
+    def close(self, reason: FinalReason, end: int, last_speech: int) -> None:
+        """No audio after ``end`` is its own."""
+        self.reason, self.end, self.last_speech = reason, end, last_speech
+        self.events.append(SpeechEnded(self.number, end))
+
+    def finish(self, fallback_language: str) -> None:
+        """Queue the final: all its words, stable and unstable."""
+        words = self.stabilizer.stable_words + self.stabilizer.unstable
+        text = self.stabilizer.text
+        language = self.language or fallback_language
+        shown = displayed(words, language)
+        reason = self.reason or "endpoint"
+        self.events.append(Final(self.number, text, shown, language, self.start, self.end, reason))
+        self.done = True
+
+
+def said(words: Sequence[Word], sent: Sent, policy: Policy) -> list[Word]:
+    """A hypothesis's words without those after the speech, its first no earlier than the speech.
+
+    The forced prefix is kept whatever its times are.
+    """
+    latest = sent.last_speech + policy.late_word
+    prefix, taken, kept = len(sent.window.prefix), 0, []
+    for word in words:
+        if taken >= prefix and word.start > latest and not is_mark(word):
+            break
+        taken += len(word.tokens)
+        kept.append(word)
+    onset = sent.utterance.onset
+    if kept and kept[0].start < onset < kept[0].end:
+        first = kept[0]
+        kept[0] = Word(first.text, onset, first.end, first.confidence, first.tokens)
+    return kept
+
+
+def believable(hypothesis: Hypothesis, window: Window, policy: Policy) -> bool:
+    """Whether no guard stops a hypothesis: silence taken for speech, loops, more tokens than can be said."""
+    if hypothesis.no_speech_probability > policy.no_speech and hypothesis.average_logprob < policy.no_speech_logprob:
+        return False
+    tokens = [token for word in hypothesis.words for token in word.tokens]
+    if len(tokens) > max(12, policy.tokens_per_second * window.samples / 16_000):
+        return False
+    return hypothesis.compression_ratio <= policy.compression_ratio and not looping(tokens)
+
+
+def looping(tokens: Sequence[int]) -> bool:
+    """Whether the text ends in one phrase said four times in a row (at least eight tokens in all)."""
+    for length in range(2, min(12, len(tokens) // 4) + 1):
+        phrase = tuple(tokens[-length:])
+        if all(tuple(tokens[-length * (k + 1) : len(tokens) - length * k]) == phrase for k in range(1, 4)):
+            return True
+    return False
+
+
+def cut_index(utterance: Utterance, fresh: int, policy: Policy) -> int | None:
+    """Before which of the ``fresh`` newest stable words an utterance that grows long is to be cut.
+
+    Only words that nobody has been shown as stable yet can still go to the next utterance. The older the
+    utterance, the shorter a pause will do.
+    """
+    stable = utterance.stabilizer.stable
+    for index in range(max(1, len(stable) - fresh), len(stable)):
+        age = stable[index].start - utterance.start
+        if is_mark(stable[index]) or age < policy.cut_from:
+            continue
+        begin, end = pause_before(stable, index)
+        left = max(0.0, 1 - (age - policy.cut_from) / (policy.longest_utterance - policy.cut_from))
+        if end - begin >= policy.cut_pause * left:
+            return index
+    return None

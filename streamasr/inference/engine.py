@@ -1,0 +1,31 @@
+"""What stands below the backend: something that transcribes a batch of windows, on one thread."""
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+from streamasr.core.events import Hypothesis, Window
+from streamasr.errors import WindowFailed
+
+
+class Engine(Protocol):
+    """A model on a device. One thread calls ``transcribe``; the other methods may be called from any."""
+
+    @property
+    def max_batch_size(self) -> int:
+        """The most windows one call takes."""
+
+    def batch_key(self, window: Window) -> Hashable:
+        """Windows may share a batch only if their keys are equal (the hard key: options that are per call)."""
+
+    def cost(self, windows: int, encoder_samples: int) -> float:
+        """Predicted seconds for a batch of so many windows, each ``encoder_samples`` long (the soft size)."""
+
+    def transcribe(self, batch: Sequence[Window]) -> list[Hypothesis | WindowFailed]:
+        """Transcribe windows of one key; the answers stand in the order of the batch.
+
+        A window that cannot be transcribed is answered with a ``WindowFailed`` in its place and does not
+        harm its neighbours. Anything raised means the whole batch failed.
+        """
+
+    def close(self) -> None:
+        """Free the device."""

@@ -1,0 +1,13 @@
+"""Where log lines go and what they look like. Called once, by the command line; nothing logs at import."""
+
+import logging
+import sys
+
+
+def configure(level: str) -> None:
+    """Log to stderr from ``level`` (``debug`` … ``error``) on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    # uvicorn logs request lines with their query string (prompts, tokens) at info.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)

@@ -1,0 +1,59 @@
+"""uvicorn's WebSocket protocol with an end that does not depend on the peer.
+
+uvicorn closes a transport only after all that was written has been read, which a peer that stopped reading puts
+off for ever. Here such a peer can be given up, and a finished connection is cut off after ``CUT_OFF_S``.
+Knows uvicorn's protocol class (written against 0.54) and nothing of sessions.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+if TYPE_CHECKING:
+    from websockets.http11 import Request
+
+GIVE_UP = "streamasr.give_up"
+"""The extension in the ASGI scope; its ``call`` is ``SocketProtocol.give_up``."""
+
+CUT_OFF_S = 15.0
+"""How long a connection may take to end after the application has left it; uvicorn allows its closing handshake 10."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """One connection."""
+
+    _cut_off: asyncio.TimerHandle | None = None
+
+    def handle_connect(self, event: "Request") -> None:
+        """Offer the application ``give_up``."""
+        super().handle_connect(event)
+        if not self.handshake_complete:
+            self.scope["extensions"][GIVE_UP] = {"call": self.give_up}
+
+    def give_up(self, texts: Sequence[str], code: int, reason: str) -> None:
+        """Write last words and the close behind whatever the peer has not read, without waiting for it."""
+        if self.close_sent or self.disconnected:
+            return
+        for text in texts:
+            self.conn.send_text(text.encode())
+        self.conn.send_close(code, reason)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        if self.read_paused:  # the peer's close has to be read; all else is thrown away
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+
+    def on_task_complete(self, task: "asyncio.Task[None]") -> None:
+        """The application has left: from now on the end is only a matter of time."""
+        super().on_task_complete(task)
+        if not self.disconnected:
+            self._cut_off = self.loop.call_later(CUT_OFF_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It has ended."""
+        if self._cut_off:
+            self._cut_off.cancel()
+        super().connection_lost(exc)
