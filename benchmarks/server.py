@@ -25,7 +25,7 @@ async def running(model: str) -> AsyncIterator[str]:
         ServerError: it was not ready in time, or its exit code is not 0.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "streamasr", "serve", "--port", "0", "--model", model),
+        *(sys.executable, "-m", "streamasr", "serve", "--port", "0", "--model", model, "--log-level", "warning"),
         stdout=asyncio.subprocess.PIPE,
     )
     output = process.stdout

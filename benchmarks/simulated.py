@@ -7,7 +7,7 @@ machine, and faster than real time.
 
 import heapq
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,23 +38,22 @@ class Stream(NamedTuple):
     begins_at: float = 0.0
 
 
+class Scorer(Protocol):
+    """What scores a lane's frames: ``VadLane`` or a stand-in."""
+
+    def score(self, frames: NDArray[np.float32]) -> list[float]:
+        """Frames of shape (n, 512) to n speech probabilities."""
+
+
 class _Lane:
     """A stream being played."""
 
-    def __init__(self, stream: Stream, session: Session, vad: "Scorer") -> None:
+    def __init__(self, stream: Stream, session: Session, vad: Scorer) -> None:
         self.stream = stream
         self.session = session
         self.vad = vad
         self.sent = 0
         self.log: list[Said] = []
-
-
-class Scorer:
-    """What scores a lane's frames: ``VadLane`` or a stand-in."""
-
-    def score(self, frames: NDArray[np.float32]) -> list[float]:
-        """Frames of shape (n, 512) to n speech probabilities."""
-        raise NotImplementedError
 
 
 class Simulation:

@@ -76,7 +76,7 @@ def _welcome(model: str, address: str) -> str:
             "",
             f"  WebSocket  ws://{address}/v1/stream",
             f"  Health     http://{address}/healthz  (ready: /readyz, model: /v1/models)",
-            "  Try it     streamasr demo",
+            "  Try it     streamasr demo, in another terminal (it brings its own server)",
             "",
             "Ctrl-C finalises what is being said, then stops.",
         )

@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -53,10 +54,6 @@ BAR = 20
 """Columns of the progress bar, where the terminal has 96."""
 CAPTION_LINES = 2
 QUIET_DB, LOUD_DB = -50.0, -10.0
-ABOUT_NANO = (
-    "This was nano, a built-in test model that knows only synthetic voices; for real ones run"
-    " streamasr serve --model DIRECTORY, with a Whisper model in CTranslate2 format."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +341,23 @@ async def run(console: Console, recording: Recording, truth: Sequence[Spoken] | 
         with screen:
             await stream(url, recording, "en" if truth else "auto", screen, latencies)
     report(console, screen.finals, latencies)
-    console.print(f"\n{ABOUT_NANO}", soft_wrap=True, highlight=False, markup=False)
+    console.print(f"\n{about_nano()}", soft_wrap=not console.is_terminal, highlight=False, markup=False)
+
+
+def about_nano() -> str:
+    """What the demonstration was, and the command for the real thing as it can be typed here."""
+    command = Path(sys.argv[0])
+    known = shutil.which(command.name)
+    if command.name == "__main__.py":
+        name = "python -m streamasr"
+    elif known and Path(known).resolve() == command.resolve():
+        name = command.name
+    else:
+        name = os.path.relpath(command)
+    return (
+        "This was nano, a built-in test model that knows only synthetic voices; for real ones run"
+        f" {name} serve --model DIRECTORY, with a Whisper model in CTranslate2 format."
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from streamasr.core.events import Hypothesis, Window
+from streamasr.errors import WindowFailed
 from streamasr.inference.backend import Backend
 from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_words
 from streamasr.inference.models import STOCK_GUARDS, ModelEntry
 from streamasr.inference.worker import LocalBackend
 from streamasr.ops.config import Settings
 from streamasr.server.app import App, Server, bind
-from streamasr.server.scoring import VadSource
+from streamasr.server.scorer import VadSource
 
 PATIENCE_S = 20.0
 """How long a test waits for an event before it has failed."""
@@ -42,6 +45,21 @@ def tone_app(backend: Backend | None = None, vad: VadSource | None = None, **set
     """The real app, hearing tones; on a free port of loopback."""
     wanted = Settings(**{"port": 0, **settings})
     return App(wanted, TONE_MODEL, backend or LocalBackend(ToneCodeEngine), vad or ToneVad())
+
+
+class HeldEngine(ToneCodeEngine):
+    """Works only when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = threading.Event()
+        self.asked = threading.Event()
+
+    def transcribe(self, batch: Sequence[Window]) -> list[Hypothesis | WindowFailed]:
+        """As its parent, when it is let."""
+        self.asked.set()
+        self.let.wait(PATIENCE_S)
+        return super().transcribe(batch)
 
 
 class Running:

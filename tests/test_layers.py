@@ -47,7 +47,7 @@ LAYERS = [
     {"wire", "inference.vad", "inference.ct2", "inference.fake"},
     {"inference.worker"},
     {"inference.remote"},
-    {"server.admission", "server.auth", "server.scoring", "server.outbox", "server.protocol"},
+    {"server.admission", "server.auth", "server.scorer", "server.outbox", "server.protocol"},
     {"server.sessions"},
     {"server.connection", "server.rest", "server.tcp", "ops.doctor"},
     {"server.app"},

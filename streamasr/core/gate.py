@@ -87,8 +87,7 @@ class Gate:
 
     def _loudness(self, score: float) -> Loudness:
         start = self._policy.start_score
-        quiet = self.state in (State.SILENT, State.ONSET, State.FADING)
-        if self.raised and quiet:
+        if self.raised:
             start += self._policy.raised_score
         if score >= start:
             return "high"
@@ -106,8 +105,12 @@ class Gate:
 
     @property
     def start(self) -> int:
-        """Where the utterance that has just started begins: its pre-roll takes no sample of the one before."""
-        return max(self.free_from, (self.onset - self._policy.pre_roll) // GRID * GRID)
+        """Where the utterance that has just started begins: its pre-roll takes no sample of the one before.
+
+        It reaches back twice as far where a raised threshold may have missed the beginning.
+        """
+        reach = self._policy.pre_roll * (2 if self.raised else 1)
+        return max(self.free_from, (self.onset - reach) // GRID * GRID)
 
     def hesitant(self) -> bool:
         """Whether speech may just have begun: one speech frame is too little for a start, but is not silence."""

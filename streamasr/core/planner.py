@@ -61,6 +61,8 @@ def wanted_when_open(utterance: Utterance, gate: Gate, lane: Lane, received: int
     policy = lane.policy
     edge = min(gate.last_speech + policy.tail, gate.position)
     anchor = utterance.stabilizer.anchor
+    if edge <= anchor or edge < utterance.promised_to:
+        return None
     if edge - anchor > policy.longest_window:  # walk through what is there, one longest window at a time
         edge = anchor + policy.longest_window
         asked = edge == utterance.asked_to and utterance.pending is not None
@@ -91,7 +93,7 @@ def window(lane: Lane, number: int, utterance: Utterance, want: Want, buffer: Sa
         encoder_samples=RETRY_ENCODER if retry else encoder_samples(length, policy),
         prefix=stabilizer.prefix,
         prefix_text=stabilizer.promised,
-        language=lane.fixed_language or utterance.language,
+        language=utterance.language or lane.fixed_language,
         languages=options.languages,
         previous_language=lane.language,
         task=options.task,

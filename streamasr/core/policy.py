@@ -32,6 +32,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     # Windows.
     hop: int = ms(400)
     """New audio between two partials."""
+    first_window: int = ms(300)
+    """Speech before an utterance's first window."""
     encoder_floor: int = 0
     """The shortest encoder input that does the model no harm."""
     encoder_margin: int = 0
@@ -40,7 +42,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """If not 0: every encoder input is this long."""
     longest_window: int = ms(10_000)
     """A window this long makes its anchor move."""
-    anchor_margin: int = ms(2_000)
+    anchor_margin: int = ms(1_000)
     """How far from either edge of the window a new anchor keeps."""
 
     # Commits.

@@ -16,7 +16,6 @@ from streamasr.core.audio import SampleBuffer
 from streamasr.core.events import (
     FRAME,
     GRID,
-    SAMPLE_RATE,
     Event,
     FinalReason,
     Flushed,
@@ -29,11 +28,10 @@ from streamasr.core.options import MIN_ENDPOINTING_MS, ResumePoint, SessionOptio
 from streamasr.core.planner import Lane, Want, wanted_when_closed, wanted_when_open, window
 from streamasr.core.policy import Policy, ms
 from streamasr.core.stabilizer import LocalAgreement
-from streamasr.core.transcript import is_mark
-from streamasr.core.utterance import Sent, Utterance, believable, cut_index, said
+from streamasr.core.utterance import Sent, Utterance, believable, cut_index, obeys, said
 
 MARGIN = 4 * FRAME
-"""Audio kept before the gate's position, beyond the pre-roll, for a start noticed late."""
+"""Audio kept before the gate's position, beyond the longest pre-roll, for a start noticed late."""
 
 
 class Cut(NamedTuple):
@@ -89,20 +87,25 @@ class Session:
         """Take speech probabilities of frames, in the order they were handed out."""
         for score in scores:
             self._cut_what_is_due()
+            last_speech = self._gate.last_speech
             change = self._gate.step(score)
             if change == "started":
                 self._begin(self._gate.start, self._gate.onset)
             elif change == "resumed" and self._open:
-                self._open.resume(self._gate.last_speech - FRAME)
+                self._open.resume(last_speech, self._gate.last_speech - FRAME)
             self._end_at_endpoint()
         self._cut_what_is_due()
         self._plan()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take what the engine heard in a window; an answer that came too late changes nothing."""
-        sent = self._sent.pop(hypothesis.number, None)
+        sent = self._sent.get(hypothesis.number)
         if sent is None or sent.utterance.done:
             return
+        if not obeys(hypothesis, sent.window):
+            self.window_failed(hypothesis.number)
+            return
+        del self._sent[hypothesis.number]
         utterance = sent.utterance
         if hypothesis.number == utterance.final_number:
             self._take_final(sent, hypothesis)
@@ -113,17 +116,23 @@ class Session:
         self._plan()
 
     def window_failed(self, number: int) -> None:
-        """That window will not be answered: a final makes do with what was heard before."""
+        """That window will not be answered: a final makes do with what was heard before, a partial is made up for."""
         sent = self._sent.pop(number, None)
         if sent is None or sent.utterance.done:
             return
-        utterance = sent.utterance
-        self._warnings.append(Warned("window_failed", "a stretch of audio could not be transcribed"))
+        utterance, asked = sent.utterance, sent.window
         utterance.answered(number)
-        if sent.role == "step":
-            utterance.stabilizer.restart(sent.window.end)
-        if number == utterance.final_number:
+        final = number == utterance.final_number
+        longest = sent.role != "eager" and asked.end - utterance.stabilizer.anchor >= self._policy.longest_window
+        if final or longest:  # any other's audio is in the next window too
+            self._warnings.append(Warned("window_failed", "a stretch of audio could not be transcribed"))
+        if final:
             self._finish(utterance)
+        elif longest:
+            utterance.stabilizer.restart(asked.end)
+            utterance.decoded_to = max(utterance.decoded_to, asked.end)
+            if utterance is self._open:
+                self._cut_long(utterance, 0)
         self._plan()
 
     def flush(self, id: str | int | None) -> None:  # noqa: A002 - the protocol's name for it
@@ -185,16 +194,17 @@ class Session:
 
     # Utterances begin and end.
 
-    def _begin(self, start: int, onset: int, stabilizer: LocalAgreement | None = None) -> None:
+    def _begin(self, start: int, onset: int) -> Utterance:
         promise, self._promise = self._promise, ResumePoint()
-        if stabilizer is None:
-            stabilizer = LocalAgreement(self._policy, start)
-        utterance = Utterance(self._next, start, onset, stabilizer)
+        utterance = Utterance(self._next, start, onset, LocalAgreement(self._policy, start))
+        utterance.asked_to = max(start, onset + self._policy.first_window - self._policy.hop)
         if promise.stable:
-            utterance.asked_to = stabilizer.promise(promise.stable, promise.stable_end)
+            utterance.promised_to = utterance.stabilizer.promise(promise.stable, promise.stable_end)
+            utterance.heard_to = utterance.promised_to
         self._next += 1
         self._open = utterance
         self._queue.append(utterance)
+        return utterance
 
     def _end_at_endpoint(self) -> None:
         utterance, gate = self._open, self._gate
@@ -222,13 +232,12 @@ class Session:
         if utterance is None:
             return
         gate = self._gate
-        goes_on = gate.state is State.SPEECH and not wordless
+        goes_on = (gate.state is State.SPEECH or gate.hesitant()) and not wordless
         silent = not goes_on and utterance.eager == gate.last_speech
-        scored = gate.position + FRAME > self.received
         gate.end(max(end, utterance.start), speech_goes_on=goes_on)
         self._open = None
         utterance.close(reason, max(end, utterance.start), end if goes_on else gate.last_speech)
-        if silent and (reason == "endpoint" or (reason == "flush" and scored)):
+        if silent and reason in ("endpoint", "flush"):
             if utterance.eager_answered:
                 self._finish(utterance)
             else:
@@ -241,9 +250,9 @@ class Session:
                 utterance.final_number = number
 
     def _finish(self, utterance: Utterance) -> None:
+        utterance.finish(self._lane_facts().fixed_language or self._language or "en")
         if utterance.stabilizer.text:
             self._language = utterance.language or self._language
-        utterance.finish(self._lane_facts().fixed_language or self._language or "en")
         self._sent = {n: s for n, s in self._sent.items() if s.utterance is not utterance}
 
     # Hypotheses.
@@ -260,12 +269,11 @@ class Session:
                 stabilizer.restart(asked.end)
             self._end_if_wordless(utterance)
             return
-        self._decide_language(utterance, hypothesis, asked)
+        utterance.decide_language(hypothesis, asked)
         fresh = stabilizer.take(words, asked.end, commit=utterance.language is not None)
+        utterance.heard(words)
         if words:
             self._gate.raised = False
-        if sent.role == "eager" and utterance.eager == sent.last_speech:
-            self._take_eager(utterance)
         if fresh:  # a newer window on its way has an older prefix: ask again
             utterance.asked_to = min(utterance.asked_to, asked.end)
         if utterance is self._open and self._cut_long(utterance, len(fresh)):
@@ -275,25 +283,11 @@ class Session:
         elif sent.role == "partial":
             stabilizer.notice_stuck(sent.last_speech)
         utterance.show(interim=self._options.interim_results)
+        if sent.role == "eager" and utterance.eager == sent.last_speech:
+            utterance.take_eager(self._policy)
+            if self._options.preflight:
+                utterance.announce()
         self._end_if_wordless(utterance)
-
-    def _take_eager(self, utterance: Utterance) -> None:
-        utterance.eager_answered = True
-        stabilizer = utterance.stabilizer
-        spoken = [word for word in stabilizer.stable + stabilizer.unstable if not is_mark(word)]
-        if spoken and utterance.eager is not None:
-            last = spoken[-1]
-            near = last.end >= utterance.eager - ms(80)
-            utterance.doubtful = near and last.confidence < self._policy.doubtful_confidence
-        if self._options.preflight and not utterance.closed:
-            utterance.show(interim=self._options.interim_results)
-            utterance.announce()
-
-    def _decide_language(self, utterance: Utterance, hypothesis: Hypothesis, asked: Window) -> None:
-        """Hold the language for the utterance, from the first window with a second of speech on."""
-        enough = asked.language is not None or asked.end - utterance.onset >= SAMPLE_RATE
-        if utterance.language is None and enough:
-            utterance.language = hypothesis.language
 
     def _take_final(self, sent: Sent, hypothesis: Hypothesis) -> None:
         utterance, policy = sent.utterance, self._policy
@@ -308,7 +302,7 @@ class Session:
             return
         words = said(hypothesis.words, sent, policy)
         if utterance.stabilizer.explains(words, sent.window.anchor):
-            utterance.language = utterance.language or hypothesis.language
+            utterance.heard_language = hypothesis.language
             utterance.stabilizer.take(words, sent.window.end, commit=False)
             if words:
                 self._gate.raised = False
@@ -324,7 +318,10 @@ class Session:
             self._cut_before(utterance, index)
             return True
         if utterance.decoded_to - utterance.start >= self._policy.longest_utterance:
-            self._close("max_length", min(self._gate.position, self.received))
+            if self._far_ahead(utterance):
+                self._hand_over(utterance, "max_length", utterance.decoded_to // GRID * GRID)
+            else:
+                self._close("max_length", self._gate.position)
             return True
         return False
 
@@ -333,21 +330,33 @@ class Session:
         interim = self._options.interim_results
         after = utterance.stabilizer.split(index)
         utterance.show(interim=interim)
-        utterance.close("max_length", after.anchor, after.anchor)
-        self._gate.free_from = after.anchor
-        self._begin(after.anchor, after.anchor, after)
-        if self._open is not None:
-            self._open.language = utterance.language
-            self._open.asked_to = self._open.decoded_to = utterance.decoded_to
-            self._open.show(interim=interim)
+        following = self._hand_over(utterance, "max_length", after.anchor)
+        following.stabilizer, following.language, following.heard_to = after, utterance.language, utterance.heard_to
+        following.asked_to = following.decoded_to = utterance.decoded_to
+        following.show(interim=interim)
         self._finish(utterance)
+
+    def _far_ahead(self, utterance: Utterance) -> bool:
+        """Whether much more speech has been received than decoded: the lane is fed faster than real time."""
+        return self._gate.last_speech - utterance.decoded_to > self._policy.pre_roll
+
+    def _hand_over(self, utterance: Utterance, reason: FinalReason, at: int) -> Utterance:
+        """Everything from ``at`` on, received already or not, is the next utterance's; returns that."""
+        utterance.close(reason, at, at)
+        self._gate.free_from = at
+        return self._begin(at, at)
 
     def _end_if_wordless(self, utterance: Utterance) -> None:
         """Music or noise: an utterance in which nothing was heard for long ends; the next start takes more."""
-        if utterance is not self._open or utterance.decoded_to - utterance.heard_to < self._policy.wordless:
+        if utterance is not self._open or utterance.wordless < self._policy.wordless:
             return
         self._gate.raised = True
-        self._close("endpoint", utterance.decoded_to // GRID * GRID, wordless=True)
+        # The last of it is left to the next utterance: words may begin there.
+        end = (utterance.decoded_to - 2 * self._policy.pre_roll) // GRID * GRID
+        if self._far_ahead(utterance):
+            self._hand_over(utterance, "endpoint", end)
+        else:
+            self._close("endpoint", end, wordless=True)
         if not utterance.done:
             self._finish(utterance)
 
@@ -382,7 +391,7 @@ class Session:
 
     def _trim(self) -> None:
         """Forget audio that no window will need again."""
-        needed = min(self._handed, self._gate.position - self._policy.pre_roll - MARGIN)
+        needed = min(self._handed, self._gate.position - 2 * self._policy.pre_roll - MARGIN)
         for item in self._queue:
             if isinstance(item, Utterance):
                 needed = min(needed, item.stabilizer.anchor)

@@ -6,12 +6,13 @@ sequence-to-sequence speech recognition and translation by partial hypothesis se
 a word must be heard some time before the window's right edge, and an old, confident word needs no agreement.
 """
 
+import re
 from collections.abc import Sequence
 
 from streamasr.core.events import Word
 from streamasr.core.policy import Policy, ms
-from streamasr.core.transcript import is_mark, normalised, spaced, text_of
-from streamasr.core.windows import joint, next_anchor
+from streamasr.core.transcript import in_order, is_mark, normalised, spaced, text_of
+from streamasr.core.windows import BEFORE_WORD, joint, next_anchor
 
 PROMISED_WORD = ms(300)
 """How long a word is taken to last where only its text is known."""
@@ -24,6 +25,7 @@ class LocalAgreement:
         self._policy = policy
         self.anchor = anchor
         """Where the next window begins."""
+        self._from = anchor
         self.settled: list[Word] = []
         """Stable words before the anchor."""
         self.stable: list[Word] = []
@@ -72,18 +74,24 @@ class LocalAgreement:
         Returns:
             The sample up to which audio is needed before a window makes sense.
         """
-        spoken = text.split()
-        until = end if end is not None and end > self.anchor else self.anchor + len(spoken) * PROMISED_WORD
-        if until - self.anchor <= self._policy.longest_window - self._policy.anchor_margin:
-            self.promised = text
-            return until
-        step = (until - self.anchor) / len(spoken)
+        until = end if end is not None and end > self.anchor else self.anchor + len(text.split()) * PROMISED_WORD
+        self.promised = text
+        if until - self.anchor > self._policy.longest_window - self._policy.anchor_margin:
+            self.settle_promise(until)
+        return until
+
+    def settle_promise(self, until: int) -> None:
+        """Take promised text that still has no words as it is, its times spread evenly before ``until``."""
+        if not self.promised:
+            return
+        spoken = re.findall(r"\s*\S+", self.promised)  # with their spaces: together they are the text, byte for byte
+        step = max(0, until - self.anchor) / len(spoken)
         self.settled = [
-            Word(" " + word, self.anchor + round(i * step), self.anchor + round((i + 1) * step), 0.0)
+            Word(word, self.anchor + round(i * step), self.anchor + round((i + 1) * step), 0.0)
             for i, word in enumerate(spoken)
         ]
+        self.promised = ""
         self.restart(until)
-        return until
 
     def explains(self, words: Sequence[Word], anchor: int) -> bool:
         """Whether a hypothesis for a window from ``anchor`` begins with what is stable now."""
@@ -111,7 +119,9 @@ class LocalAgreement:
         rest = self._rest(words)
         if rest and self.settled and not self.stable and self.settled[-1].text[:1].isspace():
             rest[0] = spaced(rest[0])
-        rest = self._in_order(rest)
+        earliest = self.settled[-1].start if self.settled else self._from
+        timed = in_order([*self._heard_again(words), *rest], earliest)
+        self.stable, rest = timed[: len(self.stable)], timed[len(self.stable) :]
         count = self._committed(rest, end) if commit else 0
         fresh = rest[:count]
         self.stable += fresh
@@ -122,17 +132,11 @@ class LocalAgreement:
         return fresh
 
     def _keep_promise(self, words: Sequence[Word]) -> None:
-        """Turn promised text to words: those at the head of ``words`` that spell it."""
-        spelled, count = "", 0
-        while count < len(words) and len(spelled) < len(self.promised):
-            spelled = text_of(words[: count + 1])
+        """Turn promised text to words: those at the head of ``words`` that spell it, the last of them whole."""
+        count = 0
+        while count < len(words) and len(text_of(words[:count])) < len(self.promised):
             count += 1
         self.stable = list(words[:count])
-        surplus = spelled[len(self.promised) :]
-        if surplus:  # the promise ended inside this word (before its mark): the rest stays unstable
-            last = self.stable[-1]
-            kept = last.text[: len(last.text) - len(surplus)]
-            self.stable[-1] = Word(kept, last.start, last.end, last.confidence, last.tokens)
         self.promised = ""
 
     def _rest(self, words: Sequence[Word]) -> list[Word]:
@@ -150,15 +154,20 @@ class LocalAgreement:
                 rest.append(word)
         return [word for word in rest if word.text]
 
-    def _in_order(self, rest: Sequence[Word]) -> list[Word]:
-        """The words with starts that never go back: another window may see a word a frame earlier."""
-        known = self.stable or self.settled
-        earliest = known[-1].start if known else self.anchor
-        ordered = []
-        for word in rest:
-            earliest = max(earliest, word.start)
-            ordered.append(Word(word.text, earliest, max(earliest, word.end), word.confidence, word.tokens))
-        return ordered
+    def _heard_again(self, words: Sequence[Word]) -> list[Word]:
+        """The stable words with the times of the newest hypothesis, which has heard more of what follows them."""
+        places: dict[tuple[int, int], Word] = {}
+        place = 0
+        for word in words:
+            places[place, place + len(word.tokens)] = word
+            place += len(word.tokens)
+        again, place = [], 0
+        for word in self.stable:
+            after = place + len(word.tokens)
+            newest = places.get((place, after), word)
+            again.append(Word(word.text, newest.start, newest.end, newest.confidence, word.tokens))
+            place = after
+        return again
 
     def _committed(self, rest: Sequence[Word], end: int) -> int:
         """How many entries of ``rest`` become stable: whole words, never the last, nor the marks after it."""
@@ -194,7 +203,10 @@ class LocalAgreement:
         if index is not None:
             self._reanchor(index, joint(self.stable, index))
         else:
-            self.restart(max(self.stable_end if self.stable else self.anchor, end - policy.anchor_margin))
+            late = end - policy.anchor_margin
+            if self.unstable:  # not inside a word, if that still leaves most of the window behind
+                late = max(self.anchor + policy.anchor_margin, min(late, self.unstable[0].start - BEFORE_WORD))
+            self.restart(max(self.stable_end if self.stable else self.anchor, late))
         return forced
 
     def _commit_before(self, limit: int, confidence: float) -> list[Word]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from streamasr.core.events import (
+    SAMPLE_RATE,
     Event,
     Final,
     FinalReason,
@@ -16,7 +17,7 @@ from streamasr.core.events import (
     Window,
     Word,
 )
-from streamasr.core.policy import Policy
+from streamasr.core.policy import Policy, ms
 from streamasr.core.stabilizer import LocalAgreement
 from streamasr.core.transcript import displayed, is_mark, text_of
 from streamasr.core.windows import pause_before
@@ -46,11 +47,17 @@ class Utterance:
         self.stabilizer = stabilizer
         self.language: str | None = None
         """None until decided."""
+        self.heard_language: str | None = None
+        """What the last hypothesis said; decides for an utterance too short to decide before its final."""
         self.events: list[Event] = [SpeechStarted(number, start)]
         self.asked_to = start
         """The right edge of the last window sent."""
+        self.promised_to = start
+        """Where the stable text from before a reconnect ends: no window is of use that ends earlier."""
         self.decoded_to = start
         """The right edge of the last hypothesis taken."""
+        self.heard_to = start
+        """Where the last word heard so far ended, stable or not."""
         self.pending: int | None = None
         """The number of the partial or eager window whose answer is awaited."""
         self.step: int | None = None
@@ -73,6 +80,8 @@ class Utterance:
         self.tripped: Hypothesis | None = None
         """A final hypothesis that a guard stopped, while its retry is out."""
         self.done = False
+        self._pauses: list[tuple[int, int]] = []
+        """Silences inside it."""
         self._shown = ("", "")
 
     @property
@@ -80,17 +89,22 @@ class Utterance:
         """Whether no more audio will be its own."""
         return self.reason is not None
 
+    def heard(self, words: Sequence[Word]) -> None:
+        """These words, since the anchor, were in a hypothesis."""
+        self.heard_to = max([self.heard_to, *(word.end for word in words if not is_mark(word))])
+
     @property
-    def heard_to(self) -> int:
-        """Where its words end so far; its start, if it has none."""
-        words = [w for w in self.stabilizer.stable_words + self.stabilizer.unstable if not is_mark(w)]
-        return max(self.start, words[-1].end) if words else self.start
+    def wordless(self) -> int:
+        """How much speech has been decoded since its last word; silence inside it does not count."""
+        since = self.heard_to
+        silence = sum(max(0, min(end, self.decoded_to) - max(start, since)) for start, end in self._pauses)
+        return self.decoded_to - since - silence
 
     def show(self, *, interim: bool) -> None:
-        """Queue a partial if there is something new to show; an unsent older one is replaced."""
+        """Queue a partial if there is something new to show while it is open; an unsent older one is replaced."""
         stable = self.stabilizer.stable_text
         unstable = self.stabilizer.text[len(stable) :]
-        if not interim or (stable, unstable) == self._shown:
+        if self.closed or not interim or (stable, unstable) == self._shown:
             return
         self._shown = (stable, unstable)
         words = displayed(self.stabilizer.stable_words, self.language)
@@ -105,12 +119,28 @@ class Utterance:
         self.events.append(Preflight(self.number, text_of(words), displayed(words, self.language)))
         self.preflight_sent = True
 
-    def resume(self, time: int) -> None:
+    def resume(self, silent_from: int, time: int) -> None:
         """Speech goes on: what was eager is a partial like any other, a preflight is taken back."""
+        self._pauses.append((silent_from, time))
         self.eager, self.eager_answered, self.doubtful = None, False, False
         if self.preflight_sent:
             self.preflight_sent = False
             self.events.append(SpeechResumed(self.number, time))
+
+    def decide_language(self, hypothesis: Hypothesis, asked: Window) -> None:
+        """Hold the language, from the first window with a second of speech on."""
+        enough = asked.language is not None or asked.end - self.onset >= SAMPLE_RATE
+        self.heard_language = hypothesis.language
+        if enough:
+            self.language = self.language or hypothesis.language
+
+    def take_eager(self, policy: Policy) -> None:
+        """The stabilizer has what the final would say: see whether it ends in doubt."""
+        self.eager_answered = True
+        spoken = [w for w in self.stabilizer.stable + self.stabilizer.unstable if not is_mark(w)]
+        if spoken and self.eager is not None:
+            last = spoken[-1]
+            self.doubtful = last.end >= self.eager - ms(80) and last.confidence < policy.doubtful_confidence
 
     def asked(self, number: int, role: Role, end: int) -> None:
         """A window to ``end`` was sent."""
@@ -140,17 +170,32 @@ class Utterance:
 
     def finish(self, fallback_language: str) -> None:
         """Queue the final: all its words, stable and unstable."""
+        self.language = self.language or self.heard_language
+        self.stabilizer.settle_promise(self.end)
         words = self.stabilizer.stable_words + self.stabilizer.unstable
         text = self.stabilizer.text
         language = self.language or fallback_language
-        shown = displayed(words, language)
+        shown = tuple(_before(self.end, word) for word in displayed(words, language))
         reason = self.reason or "endpoint"
         self.events.append(Final(self.number, text, shown, language, self.start, self.end, reason))
         self.done = True
 
 
+def _before(end: int, word: Word) -> Word:
+    """The word inside its utterance: the times of text from before a reconnect may be guesses."""
+    return word if word.end <= end else Word(word.text, min(word.start, end), end, word.confidence)
+
+
+def obeys(hypothesis: Hypothesis, window: Window) -> bool:
+    """Whether a hypothesis begins with what its window forced, as every engine must see to."""
+    if window.prefix_text and not window.prefix:
+        return text_of(hypothesis.words).startswith(window.prefix_text)
+    tokens = tuple(token for word in hypothesis.words for token in word.tokens)
+    return tokens[: len(window.prefix)] == window.prefix
+
+
 def said(words: Sequence[Word], sent: Sent, policy: Policy) -> list[Word]:
-    """A hypothesis's words without those after the speech, its first no earlier than the speech.
+    """A hypothesis's words without those after the speech, none of them earlier than the speech.
 
     The forced prefix is kept whatever its times are.
     """
@@ -162,10 +207,9 @@ def said(words: Sequence[Word], sent: Sent, policy: Policy) -> list[Word]:
         taken += len(word.tokens)
         kept.append(word)
     onset = sent.utterance.onset
-    if kept and kept[0].start < onset < kept[0].end:
-        first = kept[0]
-        kept[0] = Word(first.text, onset, first.end, first.confidence, first.tokens)
-    return kept
+    if sent.window.anchor >= onset:
+        return kept
+    return [w if w.start >= onset else Word(w.text, onset, max(onset, w.end), w.confidence, w.tokens) for w in kept]
 
 
 def believable(hypothesis: Hypothesis, window: Window, policy: Policy) -> bool:
@@ -173,7 +217,7 @@ def believable(hypothesis: Hypothesis, window: Window, policy: Policy) -> bool:
     if hypothesis.no_speech_probability > policy.no_speech and hypothesis.average_logprob < policy.no_speech_logprob:
         return False
     tokens = [token for word in hypothesis.words for token in word.tokens]
-    if len(tokens) > max(12, policy.tokens_per_second * window.samples / 16_000):
+    if len(tokens) > max(12, policy.tokens_per_second * window.samples / SAMPLE_RATE):
         return False
     return hypothesis.compression_ratio <= policy.compression_ratio and not looping(tokens)
 

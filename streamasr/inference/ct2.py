@@ -21,6 +21,8 @@ from streamasr.inference.tokens import TimedToken, Vocabulary
 
 CONTEXT_LIMIT = 223
 """Tokens of prompt and hotwords: half the decoder's positions, less one, as Whisper has it."""
+MAX_BATCH = {"cpu": 8, "cuda": 32}
+"""Windows in a call, unless the server is told otherwise."""
 MAX_LENGTH = 448
 """The decoder's positions."""
 ALIGNED_STEP = 2 * GRID
@@ -55,7 +57,7 @@ class Ct2Engine:
         device: str = "cpu",
         compute_type: str = "default",
         threads: int = 0,
-        max_batch: int = 8,
+        max_batch: int | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
         """Load and run one window, so that the first user does not wait for it.
@@ -74,8 +76,8 @@ class Ct2Engine:
             raise ModelError(f"the model in {entry.path} cannot be run: {error}") from error
         self.entry = entry
         self._storage = ctranslate2.StorageView
-        self._max_batch = max_batch
         self._device = str(self._model.device)
+        self._max_batch = max_batch or MAX_BATCH.get(self._device, 8)
         self._scale = 1.0
         self._warm_up(clock)
 

@@ -3,6 +3,7 @@
 import json
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -63,7 +64,7 @@ class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-NANO_GUARDS = Guards(no_speech=0.6, logprob=-2.0, compression_ratio=2.4, tokens_per_second=25.0)
+NANO_GUARDS = Guards(no_speech=0.6, logprob=-1.0, compression_ratio=1.7, tokens_per_second=16.0)
 """Measured on the evaluation sets (docs/topics/streaming-policy.md)."""
 STOCK_GUARDS = Guards(no_speech=0.6, logprob=-1.0, compression_ratio=2.4, tokens_per_second=25.0)
 """OpenAI's thresholds; not verified here."""
@@ -89,12 +90,11 @@ def _read(path: Path, name: str) -> ModelEntry:
     missing = [needed for needed in NEEDED if not (path / needed).is_file()]
     if missing:
         raise ModelError(f"model: {path} is not a Whisper model in CTranslate2 format: it lacks {', '.join(missing)}")
-    try:
-        config = json.loads((path / "config.json").read_text("utf-8"))
-        extractor = path / "preprocessor_config.json"
-        n_mels = json.loads(extractor.read_text("utf-8")).get("feature_size", 80) if extractor.exists() else 80
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ModelError(f"model: a configuration file in {path} is not JSON: {error}") from error
+    config = _json_object(path / "config.json")
+    extractor = path / "preprocessor_config.json"
+    n_mels = _json_object(extractor).get("feature_size", 80) if extractor.exists() else 80
+    if not isinstance(n_mels, int):
+        raise ModelError(f"model: feature_size in {extractor} is not a number")
     if "alignment_heads" not in config:
         raise ModelError(f"model: {path / 'config.json'} has no alignment_heads: not a Whisper model")
     vocabulary = Vocabulary(path / "tokenizer.json")
@@ -105,10 +105,20 @@ def _read(path: Path, name: str) -> ModelEntry:
         languages=vocabulary.languages or ("en",),
         multilingual=bool(vocabulary.languages),
         translates=bool(vocabulary.languages) and not embedded,
-        n_mels=int(n_mels),
+        n_mels=n_mels,
         encoder_floor_s=0.0 if embedded else 10.0,
         encoder_margin_s=0.0 if embedded else 2.0,
         longest_window_s=10.0 if embedded else 20.0,
         guards=NANO_GUARDS if embedded else STOCK_GUARDS,
         measured=embedded,
     )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # also if it is not UTF-8
+        raise ModelError(f"model: {path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"model: {path} is not a JSON object")
+    return found

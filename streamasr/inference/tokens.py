@@ -25,6 +25,10 @@ class TimedToken(msgspec.Struct, frozen=True):
     probability: float
 
 
+LONGEST_CHARACTER = 6
+"""Tokens that one character may take: its four bytes, and two that reach into its neighbours."""
+
+
 class Vocabulary:
     """One model's tokens."""
 
@@ -38,6 +42,7 @@ class Vocabulary:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:
             raise ModelError(f"{path} is not a tokenizer file: {error}") from error
+        self._tokenizer.encode_special_tokens = True  # a client's "<|en|>" is text, not a token
         missing = [token for token in SPECIALS if self._tokenizer.token_to_id(token) is None]
         if missing:
             raise ModelError(f"{path} is not a Whisper tokenizer: it lacks {', '.join(missing)}")
@@ -57,8 +62,8 @@ class Vocabulary:
         return int(found)
 
     def encode(self, text: str) -> list[int]:
-        """Text to ids, without special tokens."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        """Text to ids: never special tokens, nor timestamps, whatever the text says."""
+        return [i for i in self._tokenizer.encode(text, add_special_tokens=False).ids if i < self.first_special]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Ids to text; special tokens and timestamps say nothing."""
@@ -103,7 +108,7 @@ class Vocabulary:
                 continue
             run.append(token)
             text = self.decode([t.id for t in run])
-            if "\ufffd" not in text:
+            if "\ufffd" not in text or len(run) == LONGEST_CHARACTER:  # then a byte among them is wrong
                 pieces.append((text, run))
                 run = []
         if run:  # a character cut off at the end of generation is not a character

@@ -22,7 +22,6 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from uvicorn.server import HANDLED_SIGNALS
 
-from streamasr.core.policy import Policy, ms
 from streamasr.errors import ConfigError
 from streamasr.inference.backend import Backend
 from streamasr.inference.models import ModelEntry, resolve
@@ -31,7 +30,7 @@ from streamasr.server.auth import Signer
 from streamasr.server.connection import serve_socket
 from streamasr.server.protocol import SocketProtocol
 from streamasr.server.rest import not_found, routes
-from streamasr.server.scoring import Scorer, VadSource
+from streamasr.server.scorer import Scorer, VadSource
 from streamasr.server.sessions import Registry, Services
 from streamasr.wire import DIALECTS
 
@@ -57,7 +56,7 @@ class App:
                 scorer=Scorer(),
                 signer=Signer(settings.signing_key),
                 model=model,
-                policy=policy_of(model, settings),
+                policy=model.policy(encoder_window_s=settings.encoder_window),
             ),
             settings,
         )
@@ -116,7 +115,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=CLOSING_S,
             )
         )
-        self.failure: BaseException | None = None
+        self.failure: Exception | None = None
         self.exit_code = 0
         self._app = app
         self._on_ready = on_ready
@@ -129,8 +128,14 @@ class Server(uvicorn.Server):
         self._warming = asyncio.create_task(self._warm_up())
         await asyncio.wait((self._warming,), timeout=HEAD_START_S)
         if self.failure is None:
-            await super().startup(sockets)
-            self._announcing = asyncio.create_task(self._announce(self._warming))
+            try:
+                for listener in sockets or ():
+                    listener.listen()  # uvloop would not notice that it cannot
+                await super().startup(sockets)
+            except OSError as error:  # another server has begun to listen since this one bound its socket
+                self._fail(ConfigError(_why_not_bound(error, self._app.settings.host, self._app.settings.port)))
+            else:
+                self._announcing = asyncio.create_task(self._announce(self._warming))
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Run until a signal, or until the model turns out not to run (``failure``)."""
@@ -178,8 +183,11 @@ class Server(uvicorn.Server):
         try:
             await self._app.start()
         except Exception as error:  # noqa: BLE001 - raised again by ``run``, when the server has ended
-            self.failure = error
-            self.should_exit = True
+            self._fail(error)
+
+    def _fail(self, failure: Exception) -> None:
+        self.failure = failure
+        self.should_exit = True
 
     async def _announce(self, warming: asyncio.Task[None]) -> None:
         await warming
@@ -204,8 +212,8 @@ def build(settings: Settings) -> App:
             model,
             device=settings.device,
             compute_type=settings.compute_type,
-            threads=settings.threads or 0,
-            max_batch=settings.max_batch or 8,
+            threads=settings.threads or _threads(),
+            max_batch=settings.max_batch,
             clock=time.perf_counter,
         )
     )
@@ -241,24 +249,17 @@ def run(app: App, listener: socket.socket, on_ready: Callable[[], None]) -> int:
         ConfigError: the model cannot be run.
     """
     server = Server(app, on_ready)
-    server.run(sockets=[listener])
+    with listener:
+        server.run(sockets=[listener])
     if server.failure:
         raise server.failure
     return server.exit_code
 
 
-def policy_of(model: ModelEntry, settings: Settings) -> Policy:
-    """The streaming policy with this model's numbers."""
-    return Policy(
-        encoder_floor=ms(1000 * model.encoder_floor_s),
-        encoder_margin=ms(1000 * model.encoder_margin_s),
-        encoder_forced=ms(1000 * (settings.encoder_window or 0)),
-        longest_window=ms(1000 * model.longest_window_s),
-        no_speech=model.guards.no_speech,
-        no_speech_logprob=model.guards.logprob,
-        compression_ratio=model.guards.compression_ratio,
-        tokens_per_second=model.guards.tokens_per_second,
-    )
+def _threads() -> int:
+    """Threads for the model: a core is left to the event loop and the gate, and more than four do not pay."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(4, max(1, cores - 1))
 
 
 def _why_not_bound(error: OSError, host: str, port: int) -> str:

@@ -191,7 +191,9 @@ class Connection:
             self._start_timer.cancel()
         services = self._registry.services
         self._session = session = LiveSession(start, services, self._outbox)
-        self._outbox.reply(self._dialect.started(session.id, services.model.name, session.audio_received))
+        self._outbox.reply(
+            self._dialect.started(session.id, services.model.name, session.audio_received, session.token)
+        )
 
     def _obey(self, item: Command | Reply) -> None:
         """Do what the dialect asks for; a client's fault is answered."""

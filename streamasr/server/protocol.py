@@ -1,7 +1,9 @@
-"""uvicorn's WebSocket protocol with an end that does not depend on the peer.
+"""uvicorn's WebSocket protocol, fairer to peers that are slow and firmer with those that are gone.
 
 uvicorn closes a transport only after all that was written has been read, which a peer that stopped reading puts
-off for ever. Here such a peer can be given up, and a finished connection is cut off after ``CUT_OFF_S``.
+off for ever: here such a peer can be given up, and a finished connection is cut off after ``CUT_OFF_S``. And it
+misses the pong of a peer whose audio it has not read yet, for the pong waits behind the audio: here whoever sends
+is alive, and whoever is not read is not blamed for it.
 Knows uvicorn's protocol class (written against 0.54) and nothing of sessions.
 """
 
@@ -25,6 +27,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     """One connection."""
 
     _cut_off: asyncio.TimerHandle | None = None
+    _heard = False
+    """Whether something came since the last look at the peer's life."""
 
     def handle_connect(self, event: "Request") -> None:
         """Offer the application ``give_up``."""
@@ -45,6 +49,19 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        self._heard = True
+        super().data_received(data)
+
+    def keepalive_timeout(self) -> None:
+        """No pong came in time; a peer that shows no other sign of life either is gone."""
+        if self.ping_timeout is not None and (self._heard or self.read_paused):
+            self._heard = False
+            self.pong_timer = self.loop.call_later(self.ping_timeout, self.keepalive_timeout)
+        else:
+            super().keepalive_timeout()
 
     def on_task_complete(self, task: "asyncio.Task[None]") -> None:
         """The application has left: from now on the end is only a matter of time."""

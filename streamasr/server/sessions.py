@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamasr.core.audio import AudioDecoder
-from streamasr.core.events import FRAME, SAMPLE_RATE, Event, Final, Warned, Window
+from streamasr.core.events import SAMPLE_RATE, Event, Final, Warned, Window
 from streamasr.core.options import AudioFormat, ResumePoint, SessionOptions
 from streamasr.core.policy import Policy
 from streamasr.core.session import Session
@@ -37,16 +37,16 @@ from streamasr.ops.config import Settings
 from streamasr.server.admission import admit
 from streamasr.server.auth import TAIL, Signer, read_resume, resume_token
 from streamasr.server.outbox import Outbox, Said
-from streamasr.server.scoring import LaneScorer, Scorer, VadSource
+from streamasr.server.scorer import LaneScorer, Scorer, VadSource
 from streamasr.wire.commands import Start
 
 logger = logging.getLogger(__name__)
 
 MAX_UNDECODED = 30 * SAMPLE_RATE
 """A lane with more audio than this waiting for its words takes no more: the socket is not read."""
-PIECES_A_SECOND = SAMPLE_RATE / (2 * FRAME)
-"""Audio is taken in pieces of two frames (64 ms): with 20 ms on the socket that is a third of the work, and two
-frames are what a call of the voice-activity model is worth. A flush or an end waits for no piece."""
+PIECES_A_SECOND = 1 / 0.06
+"""Audio is taken in pieces of 60 ms, about two frames: with 20 ms on the socket that is a third of the work, and
+two frames are what a call of the voice-activity model is worth. A flush or an end waits for no piece."""
 SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 
 
@@ -170,6 +170,7 @@ class LiveSession:
         ]
         for lane in self._lanes:
             lane.skip = lane.point.sample - begin
+        logger.info("session %s %s at %.1f s", self.id, "goes on" if start.resume else "begins", begin / SAMPLE_RATE)
 
     def _lane(self, name: str, channel: int, options: SessionOptions, point: ResumePoint) -> _Lane:
         resume = None if point == ResumePoint() else point
@@ -177,6 +178,11 @@ class LiveSession:
         lane = _Lane(name, channel, session, self._services.vad.lane())
         lane.point = point
         return lane
+
+    @property
+    def token(self) -> str:
+        """With this the session goes on after the last final of every channel."""
+        return resume_token(self._services.signer, self.id, [lane.point for lane in self._lanes])
 
     @property
     def audio_seconds(self) -> float:
@@ -240,6 +246,8 @@ class LiveSession:
 
     async def close(self) -> None:
         """End every task and forget the windows that wait; to be called on every way out."""
+        seconds, utterances = self.audio_seconds, self.utterances
+        logger.info("session %s ended at %.1f s, %d utterances", self.id, seconds, utterances)
         self._ending = self._ending or "drained"
         for task in self._tasks:
             task.cancel()
@@ -285,7 +293,7 @@ class LiveSession:
             lane.point = ResumePoint(
                 sample=event.end, utterance=event.utterance + 1, language=event.language or None, tail=tail
             )
-            token = resume_token(self._services.signer, self.id, [lane.point for lane in self._lanes])
+            token = self.token
         self._outbox.say(Said(event, lane.channel, token))
 
     def _warn(self, code: str, message: str) -> None:

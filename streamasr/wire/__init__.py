@@ -34,8 +34,11 @@ class Dialect(Protocol):
     def handle_timer(self, now: float) -> list[Command | Reply]:
         """What to do at ``wake_at``."""
 
-    def started(self, session: str, model: str, audio_received: int) -> list[Reply]:
-        """The answer to ``Start``. ``audio_received`` counts samples of the input format, per channel."""
+    def started(self, session: str, model: str, audio_received: int, resume: str | None = None) -> list[Reply]:
+        """The answer to ``Start``. ``audio_received`` counts samples of the input format, per channel.
+
+        ``resume`` is the token with which the session can be begun again if no final comes.
+        """
 
     def updated(self) -> list[Reply]:
         """The answer to ``Update``, if it was not refused with ``fail``."""

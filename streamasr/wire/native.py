@@ -93,8 +93,11 @@ class NativeDialect:
         """Nothing: this protocol has no timers, and ``wake_at`` is always None."""
         return []
 
-    def started(self, session: str, model: str, audio_received: int) -> list[Reply]:
-        """``ready``: the session exists. ``audio_received`` counts samples of the input, per channel."""
+    def started(self, session: str, model: str, audio_received: int, resume: str | None = None) -> list[Reply]:
+        """``ready``: the session exists. ``audio_received`` counts samples of the input, per channel.
+
+        ``resume`` is the token of the session's beginning, for a connection lost before its first final.
+        """
         self._ready = True
         return self._send(
             "ready",
@@ -102,6 +105,7 @@ class NativeDialect:
             settings=settings.effective(self._format, self._options),
             model={"name": model},
             audio_received=audio_received,
+            resume=resume,
         )
 
     def updated(self) -> list[Reply]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
-from helpers import PATIENCE_S, RATE, TONE_MODEL, pcm, serving, talking, tone_app
+from helpers import PATIENCE_S, RATE, TONE_MODEL, HeldEngine, pcm, serving, talking, tone_app
 from websockets.exceptions import InvalidStatus
 
 from streamasr.errors import ConfigError, ModelError
@@ -19,25 +19,11 @@ from streamasr.inference.fake import ToneCodeEngine, tone_words
 from streamasr.inference.models import Guards
 from streamasr.inference.worker import LocalBackend
 from streamasr.ops.config import Settings
-from streamasr.server.app import Server, bind, policy_of, run
+from streamasr.server.app import Server, bind, run
 
 WORDS = random.Random(0).sample(range(64), 12)
 SPEECH = pcm(tone_words(WORDS, lead=RATE // 2, tail=800))
 """Speech that has not reached its endpoint."""
-
-
-class HeldEngine(ToneCodeEngine):
-    """Works only when it is let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.let = threading.Event()
-        self.asked = threading.Event()
-
-    def transcribe(self, batch):
-        self.asked.set()
-        self.let.wait(PATIENCE_S)
-        return super().transcribe(batch)
 
 
 async def _heard(talk) -> None:
@@ -146,6 +132,16 @@ def test_a_port_in_use_is_one_sentence():
             bind(Settings(port=port))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the second cannot even bind")
+def test_a_port_that_another_server_takes_between_bind_and_listen_is_one_sentence_too():
+    with bind(Settings(port=0)) as other:
+        app = tone_app(port=other.getsockname()[1])
+        ours = bind(app.settings)
+        other.listen()
+        with pytest.raises(ConfigError, match="in use"):
+            run(app, ours, lambda: None)
+
+
 def test_a_host_that_is_not_ours_is_one_sentence():
     with pytest.raises(ConfigError, match=r"^host: "):
         bind(Settings(host="host.invalid", port=0))
@@ -162,7 +158,6 @@ def test_a_model_that_cannot_be_run_ends_the_server_before_its_port_opens():
     with pytest.raises(ModelError, match="the model cannot be run"):
         run(app, listener, ready.set)
     assert not ready.is_set()
-    listener.close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address)
 
@@ -204,9 +199,9 @@ def test_the_policy_takes_the_models_numbers_and_a_forced_window():
     model = msgspec.structs.replace(
         TONE_MODEL, encoder_floor_s=10.0, encoder_margin_s=2.0, longest_window_s=20.0, guards=guards
     )
-    policy = policy_of(model, Settings(encoder_window=30.0))
+    policy = model.policy(encoder_window_s=30.0)
 
     assert (policy.encoder_floor, policy.encoder_margin, policy.longest_window) == (160_000, 32_000, 320_000)
     assert policy.encoder_forced == 480_000
     assert (policy.no_speech, policy.no_speech_logprob) == (0.5, -1.5)
-    assert policy_of(model, Settings()).encoder_forced == 0
+    assert model.policy().encoder_forced == 0

@@ -3,13 +3,15 @@
 import asyncio
 import json
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from helpers import RATE, pcm, serving, spoken, talking
 from websockets.exceptions import InvalidStatus
 
-from streamasr.inference.fake import ToneVad, tone_word_times, tone_words
+from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_word_times, tone_words
+from streamasr.inference.worker import LocalBackend
 from streamasr.wire.commands import Close, Send
 from streamasr.wire.native import NativeDialect
 
@@ -78,12 +80,31 @@ async def test_channels_are_heard_apart(server):
     assert talk.events[-1]["utterances"] == 2
 
 
+async def test_a_crowd_speaks_at_once_and_everybody_gets_their_own_words():
+    engine = ToneCodeEngine()
+
+    async def one(seed: int) -> None:
+        words = random.Random(seed).sample(range(64), 24)
+        async with talking(server.url, sample_rate=RATE) as talk:
+            for at in range(0, 24, 8):
+                await talk.audio(pcm(spoken(words[at : at + 8])))
+                await talk.until("final")
+            await talk.say("stop")
+            await talk.to_the_end()
+        assert talk.words() == words
+
+    async with serving(LocalBackend(lambda: engine)) as server:
+        await asyncio.gather(*map(one, range(12)))
+    assert engine.prefix_mismatches == 0
+
+
 async def test_flush_is_answered_after_its_finals_and_also_when_nothing_is_open(server):
     async with talking(server.url, sample_rate=RATE) as talk:
         await talk.say("flush", id=1)
         assert (await talk.until("flushed"))["id"] == 1
 
-        await talk.audio(pcm(tone_words(SENTENCE, lead=RATE // 2, tail=800)))
+        speech = pcm(tone_words(SENTENCE, lead=RATE // 2))  # up to the last sample of the last word
+        await talk.audio(speech, sizes=[len(speech) - 1_000, 1_000])
         await talk.say("flush", id="two")
         assert (await talk.until("flushed"))["id"] == "two"
         assert talk.words() == SENTENCE
@@ -160,6 +181,26 @@ async def test_a_client_that_leaves_without_stop_leaves_nothing_behind(server):
     assert during == 1
     assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()
     assert len(backend._jobs) == 0
+
+
+async def test_a_client_that_leaves_when_nothing_is_said_is_noticed_too(server):
+    async with talking(server.url, sample_rate=RATE) as talk:
+        await talk.until("ready")
+        assert len(server.app.registry) == 1
+    async with talking(server.url):
+        pass
+
+    await server.left()
+
+
+async def test_a_session_that_started_in_time_may_stay_silent():
+    async with serving(start_timeout_s=0.05) as server, talking(server.url, sample_rate=RATE) as talk:
+        await talk.until("ready")
+        waiting = asyncio.create_task(talk.read())
+        await asyncio.wait((waiting,), timeout=0.15)
+        assert not waiting.done()
+        await talk.say("stop")
+        assert (await waiting)["type"] == "done"
 
 
 async def test_a_start_must_come_in_time():
@@ -246,8 +287,12 @@ async def _stop_at_a_random_moment(server, seed: int) -> None:
     audio = tone_words(words, gap=gap, lead=lead, tail=chance.randrange(RATE))
     sent = chance.randrange(len(audio))
     expected = [w for w, (_, end) in zip(words, tone_word_times(words, gap=gap, lead=lead), strict=True) if end <= sent]
+    cuts = sorted([0, *chance.choices(range(sent + 1), k=chance.randrange(4)), sent])
     async with talking(server.url, sample_rate=RATE) as talk:
-        await talk.audio(pcm(audio[:sent]), sizes=[chance.choice([160, 640, 3_200, 32_000])])
+        for begin, end in pairwise(cuts):
+            await talk.audio(pcm(audio[begin:end]), sizes=[chance.choice([160, 640, 3_200, 32_000])])
+            await talk.say("ping")
+            await talk.until("pong")
         await talk.say("stop")
         code, _ = await talk.to_the_end()
 

@@ -44,6 +44,28 @@ async def test_a_session_goes_on_after_a_drop(server):
     assert again.events[-1]["audio_seconds"] == round(len(audio) / RATE, 3)
 
 
+async def test_a_drop_before_the_first_final_keeps_what_was_stable(server):
+    words = random.Random(7).sample(range(64), 12)
+    audio = spoken(words)
+    async with talking(server.url, sample_rate=RATE) as talk:
+        await talk.audio(pcm(audio[: 3 * RATE]))
+        partial = await talk.until("partial")
+        await _drop(talk)
+    token = talk.events[0]["resume"]
+
+    assert partial["stable"]
+    stable = {"stable": partial["stable"], "stable_end": partial["words"][-1]["end"]}
+    async with talking(server.url, sample_rate=RATE, resume=token, **stable) as again:
+        ready = await again.until("ready")
+        await again.audio(pcm(audio))
+        await again.say("stop")
+        await again.to_the_end()
+
+    assert (ready["session"], ready["audio_received"]) == (talk.events[0]["session"], 0)
+    assert again.of("final")[0]["text"].startswith(partial["stable"])
+    assert again.words() == words
+
+
 @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
 async def test_the_replay_begins_at_a_sample_of_the_clients_own_rate(server, rate):
     words = random.Random(rate).sample(range(64), 16)

@@ -1,0 +1,129 @@
+"""The streaming policy's numbers, swept on the simulated clock.
+
+    python -m benchmarks.sweep --change hop=300 --change hop=600 --change pre_roll=300 longest_window=6000
+
+Each ``--change`` is one row: the default policy with these numbers changed (milliseconds; scores and
+confidences as they are). Real decodes; the engine's time comes from the committed cost table, so every figure
+is the same on every machine. ``--report`` writes the table between the markers of a Markdown page.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from rich.progress import track
+
+from benchmarks.evalset import Pcm, Recording, default_place, load, read_audio
+from benchmarks.reference import Reference
+from benchmarks.results import Heard, Row, Score, Streamed, rows, score
+from benchmarks.scoring import Shown, TimedWord
+from benchmarks.simulated import Said, Simulation, Stream
+from streamasr.core.events import SAMPLE_RATE, Final, Partial, Window
+from streamasr.core.options import SessionOptions
+from streamasr.core.policy import Policy, ms
+from streamasr.inference.ct2 import Ct2Engine
+from streamasr.inference.models import resolve
+from streamasr.inference.vad import VadModel
+
+BEGIN, END = "<!-- sweep -->", "<!-- /sweep -->"
+COLUMNS = ("set", "WER", "reference", "difference", "shown p50/p95", "stable p50/p95", "erased", "word times")
+
+
+class Sweep:
+    """The recordings, their references, and the engine that all rows share."""
+
+    def __init__(self, place: Path, recordings: Sequence[Recording], language: str | None) -> None:
+        entry = resolve("nano")
+        self.policy = entry.policy()
+        self._engine = Ct2Engine(entry, threads=1)
+        self._vad = VadModel()
+        self._language = language
+        reference = Reference(entry)
+        self._heard: list[tuple[Recording, Pcm, Heard]] = []
+        for recording in track(recordings, "reference"):
+            pcm = read_audio(place, recording)
+            self._heard.append((recording, pcm, Heard(reference=reference.transcribe(pcm, recording))))
+
+    def row(self, changes: dict[str, float], label: str) -> tuple[list[Row], int]:
+        """Stream everything under a changed policy; figures per set, and how many windows it took."""
+        policy = changed(self.policy, changes)
+        scores: list[Score] = []
+        windows = 0
+        for recording, pcm, heard in track(self._heard, label):
+            simulation = Simulation(self._engine, self._vad.lane, policy, partial(batch_cost, self._engine))
+            options = SessionOptions(
+                language=self._language or recording.lang, endpointing_ms=round(changes.get("endpointing", 500))
+            )
+            log = simulation.run([Stream(pcm, options)])[0]
+            windows += len(simulation.windows)
+            scores.append(score(recording, Streamed(log=tuple(shown(log))), heard, real_time=True))
+        return rows(scores), windows
+
+
+def batch_cost(engine: Ct2Engine, batch: Sequence[Window]) -> float:
+    """Virtual seconds of a batch."""
+    return engine.cost(len(batch), max(window.encoder_samples for window in batch))
+
+
+def changed(policy: Policy, changes: dict[str, float]) -> Policy:
+    """The policy with some numbers changed: whole numbers of samples are given in milliseconds."""
+    values = {
+        name: ms(value) if isinstance(getattr(policy, name), int) else value
+        for name, value in changes.items()
+        if name != "endpointing"
+    }
+    return msgspec.structs.replace(policy, **values)
+
+
+def shown(log: Sequence[Said]) -> Iterator[Shown]:
+    """What a client would have shown."""
+    for at, event in log:
+        if isinstance(event, Partial):
+            yield Shown(at=at, utterance=event.utterance, stable=event.stable, unstable=event.unstable)
+        elif isinstance(event, Final):
+            words = tuple(TimedWord(w.text, w.start / SAMPLE_RATE, w.end / SAMPLE_RATE) for w in event.words)
+            yield Shown(at=at, utterance=event.utterance, stable=event.text, final=True, words=words)
+
+
+def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:
+    """One Markdown table."""
+    table = [f"**{label}** ({windows} windows)", "", "| " + " | ".join(COLUMNS) + " |", "|---" * 8 + "|"]
+    for row in figures:
+        d = row.difference
+        times = 500 * (row.start_error + row.end_error)
+        table.append(
+            f"| {row.name} | {row.streamed:.1f} | {row.reference:.1f} "
+            f"| {d.difference:+.1f} [{d.low:+.1f}, {d.high:+.1f}] "
+            f"| {row.shown[0]:.2f}/{row.shown[1]:.2f} s | {row.stable[0]:.2f}/{row.stable[1]:.2f} s "
+            f"| {row.erased_share:.0f} % | {times:.0f} ms |"
+        )
+    return [*table, ""]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m benchmarks.sweep", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--place", type=Path, default=default_place(), help="directory with manifest.jsonl")
+    parser.add_argument("--sets", nargs="+", default=["seen", "unseen", "long", "noisy"])
+    parser.add_argument("--every", type=int, default=1, help="take every n-th recording")
+    parser.add_argument("--language", help="for all (auto: let the model decide); the recording's own if not given")
+    parser.add_argument("--change", nargs="+", action="append", default=[], metavar="NUMBER=VALUE")
+    parser.add_argument("--report", type=Path, help="a Markdown page to write the tables into")
+    arguments = parser.parse_args()
+    sweep = Sweep(arguments.place, load(arguments.place, tuple(arguments.sets), arguments.every), arguments.language)
+    report: list[str] = []
+    for words in [[], *arguments.change]:
+        changes = {name: float(value) for name, value in (word.split("=") for word in words)}
+        label = ", ".join(words) or "defaults"
+        report += lines(label, *sweep.row(changes, label))
+        print("\n".join(report[-len(arguments.sets) - 6 :]))
+    if arguments.report:
+        before, rest = arguments.report.read_text("utf-8").split(BEGIN)
+        after = rest.split(END)[1]
+        arguments.report.write_text("\n".join([before + BEGIN, "", *report, END]) + after, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
