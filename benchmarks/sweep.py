@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 from rich.progress import track
 
 from benchmarks.evalset import Pcm, Recording, default_place, load, read_audio
@@ -27,24 +28,41 @@ from streamasr.inference.ct2 import Ct2Engine
 from streamasr.inference.models import resolve
 from streamasr.inference.vad import VadModel
 
+PAUSE_S, KEPT_S = 0.2, 0.05
+"""``--no-pauses``: gaps longer than this are cut out, but for so much beside each word."""
 BEGIN, END = "<!-- sweep -->", "<!-- /sweep -->"
-COLUMNS = ("set", "WER", "reference", "difference", "shown p50/p95", "stable p50/p95", "erased", "word times")
+COLUMNS = (
+    "set",
+    "WER",
+    "reference",
+    "difference",
+    "shown p50/p95",
+    "stable p50/p95",
+    "erased",
+    "word times",
+    "doubled",
+    "lost runs",
+)
 
 
 class Sweep:
     """The recordings, their references, and the engine that all rows share."""
 
-    def __init__(self, place: Path, recordings: Sequence[Recording], language: str | None) -> None:
+    def __init__(
+        self, place: Path, recordings: Sequence[Recording], language: str | None, *, pauses: bool = True
+    ) -> None:
         entry = resolve("nano")
         self.policy = entry.policy()
         self._engine = Ct2Engine(entry, threads=1)
         self._vad = VadModel()
         self._language = language
+        self._pauses = pauses
         reference = Reference(entry)
         self._heard: list[tuple[Recording, Pcm, Heard]] = []
         for recording in track(recordings, "reference"):
             pcm = read_audio(place, recording)
-            self._heard.append((recording, pcm, Heard(reference=reference.transcribe(pcm, recording))))
+            heard = Heard(reference=reference.transcribe(pcm, recording))
+            self._heard.append((recording, pcm if pauses else without_pauses(pcm, recording), heard))
 
     def row(self, changes: dict[str, float], label: str) -> tuple[list[Row], int]:
         """Stream everything under a changed policy; figures per set, and how many windows it took."""
@@ -58,8 +76,22 @@ class Sweep:
             )
             log = simulation.run([Stream(pcm, options)])[0]
             windows += len(simulation.windows)
-            scores.append(score(recording, Streamed(log=tuple(shown(log))), heard, real_time=True))
+            scores.append(score(recording, Streamed(log=tuple(shown(log))), heard, real_time=self._pauses))
         return rows(scores), windows
+
+
+def without_pauses(pcm: Pcm, recording: Recording) -> Pcm:
+    """The recording as though its speaker never paused; the truth's times no longer hold."""
+    spans: list[list[float]] = []
+    for word in recording.words:
+        if spans and word.start - spans[-1][1] < PAUSE_S:
+            spans[-1][1] = word.end
+        else:
+            spans.append([word.start, word.end])
+    pieces = [
+        pcm[max(0, round((start - KEPT_S) * SAMPLE_RATE)) : round((end + KEPT_S) * SAMPLE_RATE)] for start, end in spans
+    ]
+    return np.concatenate(pieces) if pieces else pcm
 
 
 def batch_cost(engine: Ct2Engine, batch: Sequence[Window]) -> float:
@@ -89,7 +121,7 @@ def shown(log: Sequence[Said]) -> Iterator[Shown]:
 
 def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:
     """One Markdown table."""
-    table = [f"**{label}** ({windows} windows)", "", "| " + " | ".join(COLUMNS) + " |", "|---" * 8 + "|"]
+    table = [f"**{label}** ({windows} windows)", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for row in figures:
         d = row.difference
         times = 500 * (row.start_error + row.end_error)
@@ -97,7 +129,8 @@ def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:
             f"| {row.name} | {row.streamed:.1f} | {row.reference:.1f} "
             f"| {d.difference:+.1f} [{d.low:+.1f}, {d.high:+.1f}] "
             f"| {row.shown[0]:.2f}/{row.shown[1]:.2f} s | {row.stable[0]:.2f}/{row.stable[1]:.2f} s "
-            f"| {row.erased_share:.0f} % | {times:.0f} ms |"
+            f"| {row.erased_share:.0f} % | {times:.0f} ms "
+            f"| {row.doubled} ({row.reference_doubled}) | {row.lost} ({row.reference_lost}) |"
         )
     return [*table, ""]
 
@@ -110,9 +143,15 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th recording")
     parser.add_argument("--language", help="for all (auto: let the model decide); the recording's own if not given")
     parser.add_argument("--change", nargs="+", action="append", default=[], metavar="NUMBER=VALUE")
+    parser.add_argument("--no-pauses", action="store_true", help="cut the pauses out: word errors only")
     parser.add_argument("--report", type=Path, help="a Markdown page to write the tables into")
     arguments = parser.parse_args()
-    sweep = Sweep(arguments.place, load(arguments.place, tuple(arguments.sets), arguments.every), arguments.language)
+    sweep = Sweep(
+        arguments.place,
+        load(arguments.place, tuple(arguments.sets), arguments.every),
+        arguments.language,
+        pauses=not arguments.no_pauses,
+    )
     report: list[str] = []
     for words in [[], *arguments.change]:
         changes = {name: float(value) for name, value in (word.split("=") for word in words)}

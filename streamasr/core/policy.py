@@ -54,6 +54,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """How far before the window's end a confident word must end without agreement."""
     lone_confidence: float = 0.5
 
+    # Language, where it is ``auto``; nothing is stable before it is decided.
+    language_early: int = ms(1_000)
+    """Speech after which it is decided if the model is sure …"""
+    language_sure: float = 0.9
+    """… with this probability;"""
+    language_late: int = ms(2_000)
+    """speech after which it is decided anyway."""
+
     # Limits.
     stuck: int = ms(1_500)
     """Speech after the stable text without a new word, twice: the anchor moves to the end of the stable text."""

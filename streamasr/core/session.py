@@ -269,7 +269,7 @@ class Session:
                 stabilizer.restart(asked.end)
             self._end_if_wordless(utterance)
             return
-        utterance.decide_language(hypothesis, asked)
+        utterance.decide_language(hypothesis, asked, self._policy)
         fresh = stabilizer.take(words, asked.end, commit=utterance.language is not None)
         utterance.heard(words)
         if words:

@@ -127,9 +127,11 @@ class Utterance:
             self.preflight_sent = False
             self.events.append(SpeechResumed(self.number, time))
 
-    def decide_language(self, hypothesis: Hypothesis, asked: Window) -> None:
-        """Hold the language, from the first window with a second of speech on."""
-        enough = asked.language is not None or asked.end - self.onset >= SAMPLE_RATE
+    def decide_language(self, hypothesis: Hypothesis, asked: Window, policy: Policy) -> None:
+        """Hold the language once there is enough speech to tell it: less if the model is sure."""
+        sure = hypothesis.language_probability >= policy.language_sure
+        needed = policy.language_early if sure else policy.language_late
+        enough = asked.language is not None or asked.end - self.onset >= needed
         self.heard_language = hypothesis.language
         if enough:
             self.language = self.language or hypothesis.language
