@@ -36,8 +36,10 @@ OPTIONS, POLICY = SessionOptions(), Policy()
 class Promises:
     """What the protocol promises of one lane's events, checked one by one."""
 
-    def __init__(self, resume: ResumePoint | None = None) -> None:
+    def __init__(self, resume: ResumePoint | None = None, language: str | None = None) -> None:
         point = resume or ResumePoint()
+        self.language = language
+        """The one that is known beforehand: only finals say theirs."""
         self.next = point.utterance
         self.last_end = point.sample
         self.open: SpeechStarted | None = None
@@ -62,13 +64,13 @@ class Promises:
         assert self.ended is None, "a partial after the end of speech"
         assert event.start == self.open.time
         assert event.stable.startswith(self.stable), f"{event.stable!r} takes back {self.stable!r}"
-        joined(event.stable, event.words)
+        joined(event.stable, event.words, self.language)
         self.stable = event.stable
 
     def _preflight(self, event: Preflight) -> None:
         assert self.ended is None
         assert event.text.startswith(self.stable)
-        joined(event.text, event.words)
+        joined(event.text, event.words, self.language)
         self.preflight = True
 
     def _speechresumed(self, event: SpeechResumed) -> None:
@@ -125,7 +127,7 @@ class Play:
         self._vad = vad or ToneLane()
         self._delay = delay
         self._superseded = superseded
-        self._promises = Promises(resume)
+        self._promises = Promises(resume, options.language)
         self._due: list[tuple[int, int, Window]] = []
 
     def hear(self, samples: NDArray[np.float32], chunk: int = 640) -> "Play":

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import random
 import threading
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
@@ -192,6 +193,24 @@ async def talking(url: str, **start: Any) -> AsyncIterator[Talk]:
         if start:
             await talk.say("start", **start)
         yield talk
+
+
+@contextlib.asynccontextmanager
+async def neighbour(server: Running) -> AsyncIterator[None]:
+    """A session that is in the middle of an utterance while the block runs, and must get all its words."""
+    words = random.Random(7).sample(range(64), 16)
+    speech = pcm(spoken(words))
+    half = len(speech) // 2
+    async with talking(server.url, sample_rate=RATE) as talk:
+        await talk.audio(speech[:half])
+        await talk.until("speech_started")
+        yield
+        await talk.audio(speech[half:])
+        await talk.say("stop")
+        assert await talk.to_the_end() == (1000, "")
+    assert talk.words() == words
+    assert not talk.of("error")
+    assert not talk.of("warning")
 
 
 def pcm(samples: np.ndarray) -> bytes:

@@ -83,6 +83,15 @@ def test_a_broken_model_is_one_sentence_and_the_port_does_not_open(tmp_path, kep
     assert done.stdout == ""
 
 
+def test_a_model_that_fails_its_first_window_is_one_sentence(tmp_path):
+    """Its files can be read, but it has no such attention head."""
+    shutil.copytree(resolve("nano").path, tmp_path / "model")
+    (tmp_path / "model" / "config.json").write_text('{"alignment_heads": [[9, 9]], "lang_ids": [], "suppress_ids": []}')
+    done = run("serve", "--port", "0", "--model", str(tmp_path / "model"))
+
+    _wrong(done.returncode, done.stderr, str(tmp_path / "model"))
+
+
 def test_a_port_in_use_is_one_sentence(capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

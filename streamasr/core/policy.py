@@ -39,7 +39,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     encoder_margin: int = 0
     """Zero audio the model wants after the speech."""
     encoder_forced: int = 0
-    """If not 0: every encoder input is this long."""
+    """If not 0: every encoder input is this long, or as long as its window if that is longer."""
     longest_window: int = ms(10_000)
     """A window this long makes its anchor move."""
     anchor_margin: int = ms(1_000)
@@ -77,8 +77,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     late_word: int = ms(150)
     """A word that begins later than this after the last speech was not said."""
 
-    # Guards, from the model's entry.
+    # Guards, from the model's entry; these are nano's.
     no_speech: float = 0.6
-    no_speech_logprob: float = -2.0
-    compression_ratio: float = 2.4
-    tokens_per_second: float = 25.0
+    no_speech_logprob: float = -1.0
+    compression_ratio: float = 1.7
+    tokens_per_second: float = 16.0

@@ -197,6 +197,7 @@ class Session:
     def _begin(self, start: int, onset: int) -> Utterance:
         promise, self._promise = self._promise, ResumePoint()
         utterance = Utterance(self._next, start, onset, LocalAgreement(self._policy, start))
+        utterance.language = self._lane_facts().fixed_language
         utterance.asked_to = max(start, onset + self._policy.first_window - self._policy.hop)
         if promise.stable:
             utterance.promised_to = utterance.stabilizer.promise(promise.stable, promise.stable_end)

@@ -9,6 +9,9 @@ from streamasr.core.transcript import is_mark
 BUCKETS = tuple(ms(1000 * s) for s in (1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 30))
 """Encoder inputs come in these lengths, so that windows of many sessions share a batch."""
 
+ENCODER_STEP = 2 * GRID
+"""An encoder input is a whole number of its output frames (20 ms)."""
+
 TOKENS_PER_SECOND = 12
 """How fast people speak at most, in tokens: with ``TOKENS_SPARE``, the bound on a window's new tokens."""
 TOKENS_SPARE = 8
@@ -21,8 +24,10 @@ BEFORE_WORD = ms(40)
 
 
 def encoder_samples(length: int, policy: Policy) -> int:
-    """How much audio the encoder is to see for a window of ``length`` samples: a bucket's length."""
-    wanted = max(policy.encoder_floor, length + policy.encoder_margin, policy.encoder_forced)
+    """How much audio the encoder is to see for a window of ``length`` samples: a bucket's length, or what is forced."""
+    if policy.encoder_forced:
+        return -(-max(policy.encoder_forced, length) // ENCODER_STEP) * ENCODER_STEP
+    wanted = max(policy.encoder_floor, length + policy.encoder_margin)
     return next((bucket for bucket in BUCKETS if bucket >= min(wanted, BUCKETS[-1])), BUCKETS[-1])
 
 

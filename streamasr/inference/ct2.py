@@ -72,14 +72,14 @@ class Ct2Engine:
             self._model = ctranslate2.models.Whisper(
                 str(entry.path), device=device, compute_type=compute_type, intra_threads=threads
             )
+            self.entry = entry
+            self._storage = ctranslate2.StorageView
+            self._device = str(self._model.device)
+            self._max_batch = max_batch or MAX_BATCH.get(self._device, 8)
+            self._scale = 1.0
+            self._warm_up(clock)
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"the model in {entry.path} cannot be run: {error}") from error
-        self.entry = entry
-        self._storage = ctranslate2.StorageView
-        self._device = str(self._model.device)
-        self._max_batch = max_batch or MAX_BATCH.get(self._device, 8)
-        self._scale = 1.0
-        self._warm_up(clock)
 
     def _warm_up(self, clock: Callable[[], float] | None) -> None:
         """Run a window of noise twice; with a clock, the second run scales the cost table."""

@@ -1,7 +1,7 @@
 """Silero's voice-activity model: frames in, speech probabilities out. Decides nothing; ``core/gate.py`` does.
 
 The weights (Silero VAD v6, MIT) come with faster-whisper. The packaged ONNX graph takes one stream's frames
-as time, so lanes cannot share a call: each lane carries its own state and is scored 1 to 4 frames at a time.
+as time, so lanes cannot share a call: each lane carries its own state and is scored alone, a few frames at a time.
 """
 
 from importlib.util import find_spec

@@ -75,8 +75,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about(
             "Model",
             "SECONDS",
-            "How much audio the encoder sees for every window, padded if there is less; 30 is what Whisper"
-            " does by itself. Unset: what each window needs.",
+            "How much audio the encoder sees for every window, padded if there is less (more, if a window is"
+            " longer); 30 is what Whisper does by itself. Unset: what each window needs.",
         ),
     ] = None
 

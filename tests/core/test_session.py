@@ -49,15 +49,18 @@ def word(text, start_s, end_s, confidence=0.9):
     return Word(text, round(start_s * S), round(end_s * S), confidence, tuple(map(ord, text)))
 
 
-def script(text):
-    """As in "one@0.6-1.0 two@1.1-1.5?0.1": words, their times, and a confidence after a question mark."""
+def script(text, space=" "):
+    """As in "one@0.6-1.0 two@1.1-1.5?0.1": words, their times, and a confidence after a question mark.
+
+    ``space`` is what the language writes between words.
+    """
     words = []
     for part in text.split():
         spelled, times = part.split("@")
         times, _, confidence = times.partition("?")
         start, end = map(float, times.split("-"))
         mark = not any(character.isalnum() for character in spelled)
-        words.append(word(spelled if mark else " " + spelled, start, end, float(confidence or 0.9)))
+        words.append(word(spelled if mark else space + spelled, start, end, float(confidence or 0.9)))
     return words
 
 
@@ -69,8 +72,9 @@ class Script:
         text: str,
         twist: Callable[[Window, Hypothesis], Hypothesis | WindowFailed] = lambda _, answer: answer,
         languages: Callable[[Window], str] = lambda _: "en",
+        space: str = " ",
     ) -> None:
-        self.words = script(text)
+        self.words = script(text, space)
         self._twist = twist
         self._languages = languages
 
@@ -465,6 +469,40 @@ def test_the_open_utterance_keeps_its_language_through_an_update():
     play.session.update(SessionOptions(language="de"))
     play.hear(audio((0, 0.3), (2.3, 2.8), seconds=4))
     assert [final.language for final in play.of(Final)] == ["es", "de"]
+
+
+# Scripts.
+
+
+def said_in(text, language, space):
+    """Partials and final of words spoken from 0.6 to 3 s; joined by ``space`` their words give the text."""
+    play = Play(Script(text, space=space), options=SessionOptions(language=language))
+    play.hear(audio((0.6, 3.0), seconds=4))
+    partials, (final,) = play.of(Partial), play.of(Final)
+    assert final.language == language
+    stable = [partial.stable for partial in partials]
+    assert len(set(stable)) >= 4
+    for before, after in itertools.pairwise([*stable, final.text]):
+        assert after.startswith(before)
+    for words, joined in [*((p.words, p.stable) for p in partials), (final.words, final.text)]:
+        assert space.join(w.text for w in words) == joined
+    return final.text, [w.text for w in final.words]
+
+
+def test_words_of_a_language_without_spaces_are_joined_without_spaces():
+    text, words = said_in(
+        "你好@0.6-1.0 ，@1.0-1.0 世界@1.1-1.5 今天@1.6-2.0 天气@2.1-2.5 很好@2.6-3.0 。@3.0-3.0", "zh", ""
+    )
+    assert text == "你好，世界今天天气很好。"
+    assert words == ["你好，", "世界", "今天", "天气", "很好。"]
+
+
+def test_words_written_from_right_to_left_come_in_the_order_in_which_they_are_said():
+    text, words = said_in(
+        "مرحبا@0.6-1.0 ،@1.0-1.0 كيف@1.1-1.5 حالك@1.6-2.0 اليوم@2.1-2.5 صديقي@2.6-3.0 ؟@3.0-3.0", "ar", " "
+    )
+    assert text == "مرحبا، كيف حالك اليوم صديقي؟"
+    assert words == ["مرحبا،", "كيف", "حالك", "اليوم", "صديقي؟"]
 
 
 # Guards.

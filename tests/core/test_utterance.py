@@ -10,7 +10,7 @@ from streamasr.core.policy import Policy
 from streamasr.core.stabilizer import LocalAgreement
 from streamasr.core.utterance import Sent, Utterance, believable, cut_index, looping, obeys, said
 
-POLICY = Policy()
+POLICY = Policy(no_speech_logprob=-2.0, compression_ratio=2.4, tokens_per_second=25.0)
 S = 16_000
 
 

@@ -21,17 +21,17 @@ def test_a_window_takes_the_shortest_bucket_that_holds_it(length_s, bucket_s):
     assert encoder_samples(round(length_s * S), POLICY) == bucket_s * S
 
 
+@pytest.mark.parametrize(("forced_s", "length_s", "seen_s"), [(5, 0.1, 5), (5, 5, 5), (5, 7.01, 7.02), (30, 2, 30)])
+def test_a_forced_length_is_exact_unless_the_window_is_longer(forced_s, length_s, seen_s):
+    forced = Policy(encoder_forced=ms(1000 * forced_s))
+    assert encoder_samples(round(length_s * S), forced) == round(seen_s * S)
+
+
 def test_floor_and_margin_are_the_models():
     stock = Policy(encoder_floor=ms(10_000), encoder_margin=ms(2_000))
     assert encoder_samples(S, stock) == 12 * S
     assert encoder_samples(11 * S, stock) == 16 * S
     assert encoder_samples(29 * S, stock) == 30 * S
-
-
-def test_a_forced_length_holds_unless_the_window_is_longer():
-    forced = Policy(encoder_forced=ms(8_000))
-    assert encoder_samples(2 * S, forced) == 8 * S
-    assert encoder_samples(9 * S, forced) == 12 * S
 
 
 @given(st.integers(0, 30 * S))

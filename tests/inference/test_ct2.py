@@ -270,3 +270,8 @@ def test_a_file_that_is_no_model_is_one_clear_sentence(tmp_path):
     with pytest.raises(ModelError, match="cannot be run") as error:
         Ct2Engine(resolve(str(tmp_path)), threads=1)
     assert "\n" not in str(error.value)
+
+
+def test_the_largest_batch_is_the_devices_unless_it_is_told():
+    assert Ct2Engine(NANO, threads=1).max_batch_size == 8
+    assert Ct2Engine(NANO, threads=1, max_batch=2).max_batch_size == 2

@@ -8,7 +8,7 @@ import socket
 
 import numpy as np
 import pytest
-from helpers import PATIENCE_S, RATE, Talk, pcm, serving, spoken, talking
+from helpers import PATIENCE_S, RATE, Talk, neighbour, pcm, serving, spoken, talking
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -18,21 +18,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 WORDS = random.Random(0).sample(range(64), 16)
 SPEECH = pcm(spoken(WORDS))
-
-
-@contextlib.asynccontextmanager
-async def neighbour(server):
-    """A session that is in the middle of an utterance while the block runs, and must get all its words."""
-    async with talking(server.url, sample_rate=RATE) as talk:
-        await talk.audio(SPEECH[: len(SPEECH) // 2])
-        await talk.until("speech_started")
-        yield
-        await talk.audio(SPEECH[len(SPEECH) // 2 :])
-        await talk.say("stop")
-        assert await talk.to_the_end() == (1000, "")
-    assert talk.words() == WORDS
-    assert not talk.of("error")
-    assert not talk.of("warning")
 
 
 def start(**settings: object) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import RATE, pcm, serving, spoken, talking
+from helpers import RATE, neighbour, pcm, serving, spoken, talking
 from websockets.exceptions import InvalidStatus
 
 from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_word_times, tone_words
@@ -159,7 +159,7 @@ async def test_a_setting_the_model_does_not_have_is_refused_when_it_is_updated_a
 async def test_audio_faster_than_real_time_is_read_as_fast_as_it_is_understood(server):
     words = random.Random(1).choices(range(64), k=400)
     audio = np.concatenate([spoken(words[at : at + 20]) for at in range(0, 400, 20)])
-    async with talking(server.url, sample_rate=RATE) as talk:
+    async with neighbour(server), talking(server.url, sample_rate=RATE) as talk:
         await asyncio.gather(talk.audio(pcm(audio), sizes=[65_536]), talk.until("final"))
         await talk.say("stop")
         await talk.to_the_end()
