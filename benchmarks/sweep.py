@@ -8,6 +8,7 @@ is the same on every machine. ``--report`` writes the table between the markers 
 """
 
 import argparse
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -124,14 +125,19 @@ def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:
     table = [f"**{label}** ({windows} windows)", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for row in figures:
         d = row.difference
-        times = 500 * (row.start_error + row.end_error)
-        table.append(
-            f"| {row.name} | {row.streamed:.1f} | {row.reference:.1f} "
-            f"| {d.difference:+.1f} [{d.low:+.1f}, {d.high:+.1f}] "
-            f"| {row.shown[0]:.2f}/{row.shown[1]:.2f} s | {row.stable[0]:.2f}/{row.stable[1]:.2f} s "
-            f"| {row.erased_share:.0f} % | {times:.0f} ms "
-            f"| {row.doubled} ({row.reference_doubled}) | {row.lost} ({row.reference_lost}) |"
-        )
+        lags = [f"{p50:.2f}/{p95:.2f} s" for p50, p95 in (row.shown, row.stable)]
+        timed = [*lags, f"{row.erased_share:.0f} %", f"{500 * (row.start_error + row.end_error):.0f} ms"]
+        cells = [
+            *(
+                row.name,
+                f"{row.streamed:.1f}",
+                f"{row.reference:.1f}",
+                f"{d.difference:+.1f} [{d.low:+.1f}, {d.high:+.1f}]",
+            ),
+            *(["–"] * len(timed) if math.isnan(row.shown[0]) else timed),
+            *(f"{row.doubled} ({row.reference_doubled})", f"{row.lost} ({row.reference_lost})"),
+        ]
+        table.append("| " + " | ".join(cells) + " |")
     return [*table, ""]
 
 
