@@ -353,7 +353,7 @@ def about_nano() -> str:
     elif known and Path(known).resolve() == command.resolve():
         name = command.name
     else:
-        name = os.path.relpath(command)
+        name = min(os.path.relpath(command), str(command.absolute()), key=len)
     return (
         "This was nano, a built-in test model that knows only synthetic voices; for real ones run"
         f" {name} serve --model DIRECTORY, with a Whisper model in CTranslate2 format."

@@ -5,13 +5,9 @@ positions as a table, so any code can be used.
 """
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from training.model import Attention
 
 FREQUENCIES = 24
 POSITION_CHANNELS = 2 * FREQUENCIES
@@ -47,14 +43,14 @@ class LocalHeads:
         self._offsets = OFFSETS[layer % 2]
         self._gain = 1.3 * (1.4 + 0.12 * layer)
 
-    def start(self, attention: "Attention") -> None:
-        """Overwrite the queries and keys of these heads, but for a tenth of what they were."""
-        size = attention.q.shape[0] // attention.heads
-        for head, offset in enumerate(self._offsets[: attention.heads - 1]):
+    def start(self, queries: Tensor, keys: Tensor, heads: int) -> None:
+        """Overwrite these heads' rows of both matrices, (width, width), but for a tenth of what they were."""
+        size = queries.shape[0] // heads
+        for head, offset in enumerate(self._offsets[: heads - 1]):
             rows = slice(head * size, (head + 1) * size)
-            q, k = self._rotations(size, attention.q.shape[1], offset)
-            attention.q[rows] = q + 0.1 * attention.q[rows]
-            attention.k[rows] = k + 0.1 * attention.k[rows]
+            q, k = self._rotations(size, queries.shape[1], offset)
+            queries[rows] = q + 0.1 * queries[rows]
+            keys[rows] = k + 0.1 * keys[rows]
 
     def _rotations(self, size: int, width: int, offset: int) -> tuple[Tensor, Tensor]:
         """Queries turned by ``offset`` frames against the keys, both (size, width)."""

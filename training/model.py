@@ -113,7 +113,8 @@ class Model(nn.Module):
         with torch.no_grad():
             self.conv2.weight[:POSITION_CHANNELS] *= 0.02
             for layer, block in enumerate(self.enc):
-                LocalHeads(layer).start(cast("Block", block).attn)
+                attention = cast("Block", block).attn
+                LocalHeads(layer).start(attention.q, attention.k, attention.heads)
 
     def table(self) -> Tensor:
         """The embedding of every token, (vocabulary, width)."""
