@@ -7,6 +7,8 @@ import random
 
 import pytest
 from helpers import PATIENCE_S, RATE, HeldEngine, pcm, serving, spoken, talking
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from streamasr.inference.worker import LocalBackend
 from streamasr.server.protocol import SocketProtocol
@@ -86,3 +88,13 @@ async def test_a_peer_that_is_not_read_is_not_blamed(missed):
         assert (await talk.to_the_end())[0] == 1000
 
     assert talk.words() == words
+
+
+async def test_a_refusal_before_the_upgrade_is_no_error_of_ours(caplog):
+    async with serving() as server:
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"{server.url}?encoding=mp3"):
+                pass
+
+    assert refused.value.response.status_code == 400
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
