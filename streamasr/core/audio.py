@@ -52,6 +52,8 @@ class AudioDecoder:
         self._encoding = format.encoding
         self._dtype = _DTYPES[format.encoding]
         self._channels = format.channels
+        self.bytes_per_second = format.sample_rate * format.channels * self._dtype.itemsize
+        """How many bytes a second of this audio takes."""
         self._pending = b""
         self._non_finite = 0
         self._resampler: soxr.ResampleStream | None = None

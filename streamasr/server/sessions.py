@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from streamasr.core.audio import AudioDecoder
 from streamasr.core.events import SAMPLE_RATE, Event, Final, Warned, Window
-from streamasr.core.options import AudioFormat, ResumePoint, SessionOptions
+from streamasr.core.options import ResumePoint, SessionOptions
 from streamasr.core.policy import Policy
 from streamasr.core.session import Session
 from streamasr.errors import (
@@ -47,7 +47,6 @@ MAX_UNDECODED = 30 * SAMPLE_RATE
 PIECES_A_SECOND = 1 / 0.06
 """Audio is taken in pieces of 60 ms, about two frames: with 20 ms on the socket that is a third of the work, and
 two frames are what a call of the voice-activity model is worth. A flush or an end waits for no piece."""
-SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 
 
 class Services(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,8 +154,7 @@ class LiveSession:
         self._services = services
         self._outbox = outbox
         self._decoder = AudioDecoder(start.format)
-        self._second = _second(start.format)
-        self._piece = self._second / PIECES_A_SECOND
+        self._piece = self._decoder.bytes_per_second / PIECES_A_SECOND
         self._waiting = bytearray()
         self._ending: Literal["done", "drained"] | None = None
         self._ended = False
@@ -203,13 +201,14 @@ class LiveSession:
         if len(self._waiting) < self._piece:
             return
         data, self._waiting = bytes(self._waiting), bytearray()
-        for first in range(0, len(data), self._second):
+        second = self._decoder.bytes_per_second
+        for first in range(0, len(data), second):
             while not self._ending and self._undecoded > MAX_UNDECODED:
                 self._progress.clear()
                 await self._progress.wait()
             if self._ending:
                 return
-            self._take(self._decoder.decode(memoryview(data)[first : first + self._second]))
+            self._take(self._decoder.decode(memoryview(data)[first : first + second]))
 
     def flush(self, id: str | int | None) -> None:  # noqa: A002 - the word of the protocol
         """Finalise what was received; too late when everything is being finalised anyway."""
@@ -365,8 +364,3 @@ def _resume_points(start: Start, signer: Signer) -> tuple[str, tuple[ResumePoint
         msgspec.structs.replace(point, stable=stable, stable_end=None if end is None else round(end * SAMPLE_RATE))
         for point, stable, end in zip(points, start.stable, start.stable_end, strict=True)
     )
-
-
-def _second(format_: AudioFormat) -> int:
-    """Bytes of one second of audio."""
-    return format_.sample_rate * format_.channels * SAMPLE_BYTES[format_.encoding]
