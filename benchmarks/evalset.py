@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.scoring import TimedWord
+from streamasr.bench.scoring import TimedWord
 
 ROOT = Path(__file__).parents[1]
 PLACES = (ROOT.parent / "shared" / "eval", ROOT / "tests" / "data")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from benchmarks.evalset import Recording
-from benchmarks.scoring import (
+from streamasr.bench.scoring import (
     Errors,
     Interval,
     Shown,

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.evalset import SAMPLE_RATE, Pcm
 from benchmarks.results import Streamed
-from benchmarks.scoring import Shown, TimedWord
+from streamasr.bench.scoring import Shown, TimedWord
 from streamasr_client import (
     Failed,
     Final,

@@ -9,7 +9,7 @@ is the same on every machine. ``--report`` writes the table between the markers 
 
 import argparse
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from rich.progress import track
 from benchmarks.evalset import Pcm, Recording, default_place, load, read_audio
 from benchmarks.reference import Reference
 from benchmarks.results import Heard, Row, Score, Streamed, rows, score
-from benchmarks.scoring import Shown, TimedWord
-from benchmarks.simulated import Said, Simulation, Stream
-from streamasr.core.events import SAMPLE_RATE, Final, Partial, Window
+from streamasr.bench.simulated import Simulation, Stream
+from streamasr.bench.streamed import shown
+from streamasr.core.events import SAMPLE_RATE, Window
 from streamasr.core.options import SessionOptions
 from streamasr.core.policy import Policy, ms
 from streamasr.inference.ct2 import Ct2Engine
@@ -108,16 +108,6 @@ def changed(policy: Policy, changes: dict[str, float]) -> Policy:
         if name != "endpointing"
     }
     return msgspec.structs.replace(policy, **values)
-
-
-def shown(log: Sequence[Said]) -> Iterator[Shown]:
-    """What a client would have shown."""
-    for at, event in log:
-        if isinstance(event, Partial):
-            yield Shown(at=at, utterance=event.utterance, stable=event.stable, unstable=event.unstable)
-        elif isinstance(event, Final):
-            words = tuple(TimedWord(w.text, w.start / SAMPLE_RATE, w.end / SAMPLE_RATE) for w in event.words)
-            yield Shown(at=at, utterance=event.utterance, stable=event.text, final=True, words=words)
 
 
 def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:

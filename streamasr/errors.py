@@ -6,10 +6,13 @@ StreamASRError
 │   ├── InvalidMessage       a message is not of the protocol's form
 │   ├── ProtocolViolation    a well-formed message at the wrong time
 │   ├── ResumeLost           a resume token is not ours, or not from this process
+│   ├── MediaError           a file is not audio that we can read
+│   ├── TooLarge             a file is larger or longer than is allowed
 │   └── SlowClient           the client does not read what it is sent
 ├── Refused                  no room now; ``retry_after_s`` says when to try again
 ├── ConfigError              the server was started wrongly: one sentence, exit code 2
 │   └── ModelError           the model is missing or not in a format we can run
+│       └── HubUnreachable   the model is not here, and the hub that has it does not answer
 └── EngineError              our fault: its text is logged, never sent
     ├── WindowFailed         this one window could not be transcribed
     ├── WindowSuperseded     a newer partial of its lane took its place in the queue
@@ -65,6 +68,18 @@ class ResumeLost(ClientError):
     code = "resume_lost"
 
 
+class MediaError(ClientError):
+    """A file is not audio that we can read: not there, no container we know, no audio in it, or broken."""
+
+    code = "invalid_media"
+
+
+class TooLarge(ClientError):
+    """A file is larger or longer than is allowed."""
+
+    code = "too_large"
+
+
 class SlowClient(ClientError):
     """The client does not read what it is sent."""
 
@@ -86,6 +101,10 @@ class ConfigError(StreamASRError):
 
 class ModelError(ConfigError):
     """The model is missing or not in a format we can run."""
+
+
+class HubUnreachable(ModelError):
+    """The model is not on this machine, and the hub that has it does not answer."""
 
 
 class EngineError(StreamASRError):

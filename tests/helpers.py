@@ -5,6 +5,7 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from streamasr.core.events import Hypothesis, Window
 from streamasr.errors import WindowFailed
 from streamasr.inference.backend import Backend
 from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_words
+from streamasr.inference.loading import Loaded, Loading, ModelSource
 from streamasr.inference.models import STOCK_GUARDS, ModelEntry
+from streamasr.inference.scorer import VadSource
 from streamasr.inference.worker import LocalBackend
 from streamasr.ops.config import Settings
 from streamasr.server.app import App, Server, bind
-from streamasr.server.scorer import VadSource
+from streamasr.server.stats import Stats
 
 PATIENCE_S = 20.0
 """How long a test waits for an event before it has failed."""
@@ -45,7 +48,18 @@ TONE_MODEL = ModelEntry(
 def tone_app(backend: Backend | None = None, vad: VadSource | None = None, **settings: Any) -> App:
     """The real app, hearing tones; on a free port of loopback."""
     wanted = Settings(**{"port": 0, **settings})
-    return App(wanted, TONE_MODEL, backend or LocalBackend(ToneCodeEngine), vad or ToneVad())
+    stats = Stats(time.monotonic(), wanted.min_headroom)
+    loaded = Loaded(model=TONE_MODEL, backend=backend or LocalBackend(ToneCodeEngine, observer=stats.batch))
+    return App(wanted, having(loaded), lambda: vad or ToneVad(), stats=stats)
+
+
+def having(loaded: Loaded) -> ModelSource:
+    """Where a model comes from that is already there."""
+
+    async def source(_: Loading) -> Loaded:
+        return loaded
+
+    return source
 
 
 class HeldEngine(ToneCodeEngine):

@@ -16,7 +16,7 @@ import pytest
 
 from streamasr import cli, demo
 from streamasr.core.policy import Policy
-from streamasr.inference.ct2 import COST_SHAPE
+from streamasr.inference import costs
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "streamasr"
@@ -29,6 +29,7 @@ DOCS = [
 FRAME = ROOT / "docs/topics/life-of-a-frame.md"
 POLICY = ROOT / "docs/topics/streaming-policy.md"
 BATCHING = ROOT / "docs/topics/batching.md"
+COSTS = ROOT / "docs/topics/model-costs.md"
 CARD = ROOT / "docs/reference/models.md"
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -223,7 +224,7 @@ def test_every_name_on_the_way_of_one_frame_is_in_the_code():
     assert [name for name in names if name not in known] == []
 
 
-@pytest.mark.parametrize("page", [FRAME, POLICY, BATCHING], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [FRAME, POLICY, BATCHING, COSTS], ids=lambda page: page.name)
 def test_what_is_said_to_be_in_a_file_is_in_that_file(page):
     """Wherever a page says `name` in `file.py`, or `name` (`file.py`)."""
     said = re.findall(r"`([\w.]+)`\s+(?:in\s+|\()`([\w/]+\.py)`", prose(page))
@@ -256,11 +257,12 @@ def test_the_streaming_policy_shows_every_number_as_it_is():
 
 
 def test_the_cost_table_is_the_one_that_the_engine_uses():
-    text = BATCHING.read_text()
-    table = text[text.index("| seconds | milliseconds |") :].split("\n\n")[0]
-    written = tuple((float(s), float(ms)) for s, ms in re.findall(r"^\| (\d+) \| (\d+) \|$", table, re.MULTILINE))
+    table = costs.table()
+    written = {row[0]: row[1:] for row in rows(COSTS) if row[0] in table.sizes}
+    cells = {name: [f"{costs.window_ms(name, s):.0f}" for s in table.seconds] for name in table.sizes}
 
-    assert written == COST_SHAPE
+    assert {name: [cell.split()[0] for cell in row[:-1]] for name, row in written.items()} == cells
+    assert {name: int(row[-1]) for name, row in written.items()} == {n: r.memory_mb for n, r in table.sizes.items()}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from driving import AT_ONCE, RATE, Play, Speech, random_speech
 
-from benchmarks.simulated import Simulation, Stream
+from streamasr.bench.simulated import Simulation, Stream
 from streamasr.core.events import Final, Flushed, Partial, SpeechEnded, SpeechStarted, Warned
 from streamasr.core.options import ResumePoint, SessionOptions
 from streamasr.core.policy import Policy

@@ -13,7 +13,7 @@ from driving import Play, Promises
 
 from benchmarks.evalset import ROOT, at_level, load, read_audio
 from benchmarks.reference import Reference
-from benchmarks.scoring import (
+from streamasr.bench.scoring import (
     Errors,
     Shown,
     TimedWord,
@@ -26,7 +26,7 @@ from benchmarks.scoring import (
     percentile,
     word_lags,
 )
-from benchmarks.simulated import Simulation, Stream
+from streamasr.bench.simulated import Simulation, Stream
 from streamasr.core.events import Final, Partial, SpeechEnded
 from streamasr.core.options import SessionOptions
 from streamasr.inference.ct2 import Ct2Engine

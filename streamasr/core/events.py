@@ -97,6 +97,25 @@ class Hypothesis(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of the text over bytes of its zlib compression: repetition shows."""
 
 
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a recording's transcript, about a sentence: what the file lane says, in order."""
+
+    number: int
+    """Counts up from 0."""
+    start: int
+    end: int
+    text: str
+    words: tuple[Word, ...]
+    """Its words, each with its punctuation and without spaces around it; their tokens left out."""
+    language: str
+    language_probability: float = 1.0
+    average_logprob: float = 0.0
+    no_speech_probability: float = 0.0
+    compression_ratio: float = 1.0
+    temperature: float = 0.0
+    """The last four are those of the window it was heard in."""
+
+
 class SpeechStarted(msgspec.Struct, frozen=True, tag="speech_started"):
     """An utterance has begun."""
 

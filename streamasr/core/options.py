@@ -48,6 +48,38 @@ class SessionOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Whether a final is announced before its endpoint (``preflight``, ``speech_resumed``)."""
 
 
+class FileOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a recording is to be transcribed. A threshold of None is the model's own."""
+
+    language: Annotated[str, msgspec.Meta(min_length=2, max_length=8)] = "auto"
+    """A Whisper language code, or ``auto``: told from the beginning of the speech, among ``languages``."""
+    languages: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    """Candidates for ``auto``; empty: every language of the model."""
+    task: Task = "transcribe"
+    prompt: Annotated[str, msgspec.Meta(max_length=2_000)] = ""
+    """Text in the style and with the spellings expected."""
+    hotwords: Annotated[str, msgspec.Meta(max_length=1_000)] = ""
+    """Words to expect, separated by commas or spaces."""
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=20)] = 5
+    temperatures: Annotated[tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...], msgspec.Meta(min_length=1)] = (
+        0.0,
+        0.2,
+        0.4,
+        0.6,
+        0.8,
+        1.0,
+    )
+    """Tried in order until a hypothesis passes the thresholds."""
+    word_timestamps: bool = True
+    """Whether segments carry their words."""
+    compression_ratio_threshold: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """Text that compresses better than this repeats itself: the next temperature is tried."""
+    logprob_threshold: Annotated[float, msgspec.Meta(le=0)] | None = None
+    """Below this average log-probability the next temperature is tried."""
+    no_speech_threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Above this no-speech probability, and below the log-probability, a hypothesis is taken for none."""
+
+
 class ResumePoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a lane goes on after a reconnect."""
 

@@ -191,10 +191,17 @@ class LocalAgreement:
             count = index + 1
         return count
 
-    def move_anchor(self, end: int) -> list[Word]:
-        """Bring the anchor closer, for a window that has grown to its longest; returns words it had to commit."""
+    def move_anchor(self, end: int, *, least: int = 0) -> list[Word]:
+        """Bring the anchor closer, for a window that has grown to its longest; returns words it had to commit.
+
+        Args:
+            end: the window's right edge.
+            least: by how much to move it, if there are stable words that late.
+        """
         policy = self._policy
-        index = next_anchor(self.stable, self.anchor, end, policy)
+        index = next_anchor(self.stable, self.anchor + least, end, policy)
+        if index is None:
+            index = next_anchor(self.stable, self.anchor, end, policy)
         forced: list[Word] = []
         if index is None and self.unstable:
             forced = self._commit_before(end - policy.anchor_margin, policy.doubtful_confidence)

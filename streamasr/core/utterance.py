@@ -197,19 +197,28 @@ def obeys(hypothesis: Hypothesis, window: Window) -> bool:
 
 
 def said(words: Sequence[Word], sent: Sent, policy: Policy) -> list[Word]:
-    """A hypothesis's words without those after the speech, none of them earlier than the speech.
+    """A hypothesis's words without those after the speech, none of them earlier than the speech."""
+    return within_speech(words, sent.window, (sent.utterance.onset, sent.last_speech), policy)
 
-    The forced prefix is kept whatever its times are.
+
+def within_speech(words: Sequence[Word], window: Window, speech: tuple[int, int], policy: Policy) -> list[Word]:
+    """Words without those that begin too late after the speech, none of them earlier than the speech.
+
+    Args:
+        words: what was heard in the window; the forced prefix is kept whatever its times are.
+        window: the window.
+        speech: where the first speech begins, and where the last ends.
+        policy: how late is too late.
     """
-    latest = sent.last_speech + policy.late_word
-    prefix, taken, kept = len(sent.window.prefix), 0, []
+    onset, last_speech = speech
+    latest = last_speech + policy.late_word
+    prefix, taken, kept = len(window.prefix), 0, []
     for word in words:
         if taken >= prefix and word.start > latest and not is_mark(word):
             break
         taken += len(word.tokens)
         kept.append(word)
-    onset = sent.utterance.onset
-    if sent.window.anchor >= onset:
+    if window.anchor >= onset:
         return kept
     return [w if w.start >= onset else Word(w.text, onset, max(onset, w.end), w.confidence, w.tokens) for w in kept]
 

@@ -13,8 +13,13 @@ from typing import NamedTuple
 
 from streamasr.core.events import Window
 
-FILE_BATCH_S = 0.1
-"""Longest a batch with a file's window may take, unless it is alone: live windows cannot interrupt it."""
+FILE_BATCH_S = 0.5
+"""Longest a batch with a file's window may take, unless it is alone: what a live session that begins may have to wait,
+once. Less would leave a GPU with a large model one window at a time."""
+FILE_BATCH_BESIDE_S = 0.04
+"""The same while there are live sessions: what a live window waits for such a batch is added to its words' lag."""
+LIVE_LATELY_S = 10.0
+"""There are live sessions if one has sent a window so lately: people pause."""
 
 _REPR_WINDOWS = 8
 
@@ -22,6 +27,8 @@ _REPR_WINDOWS = 8
 class _Queued(NamedTuple):
     """A window in the queue; tuples compare by urgency."""
 
+    later: bool
+    """Whether it goes behind those of which somebody waits for the last word: all but finals do."""
     due_at: float
     arrival: int
     window: Window
@@ -30,8 +37,9 @@ class _Queued(NamedTuple):
 class Batcher:
     """The queue of one engine.
 
-    A lane's windows leave in the order they came, so a lane is as urgent as its most urgent window. The most
-    urgent window heads a batch; others join it, by urgency, if the batch gains by it (``_Batch.gains``).
+    Finals go first; then the earliest deadline. A lane's windows leave in the order they came, so a lane is as
+    urgent as its most urgent window. The most urgent window heads a batch; others join it, by urgency, if the
+    batch gains by it (``_Batch.gains``).
 
     Args:
         max_batch_size: the most windows in a batch.
@@ -47,6 +55,10 @@ class Batcher:
         self._cost = cost
         self._lanes: dict[str, list[_Queued]] = {}
         self._arrivals = 0
+        self._live_at = float("-inf")
+        """When a live window came last."""
+        self._file_at = float("-inf")
+        """When a file's window left last."""
 
     def submit(self, window: Window, now: float) -> list[Window]:
         """Queue a window, due ``window.budget_s`` from now. Numbers rise within a lane.
@@ -55,12 +67,14 @@ class Batcher:
             The queued partials of its lane that it replaces. It is due when they were, if that is earlier, so
             that a lane cannot starve by refreshing its own partial. A file's window replaces nothing.
         """
+        if window.kind != "file":
+            self._live_at = now
         lane = self._lanes.setdefault(window.lane, [])
         replaced = [] if window.kind == "file" else [q for q in lane if q.window.kind in ("first", "partial")]
         for queued in replaced:
             lane.remove(queued)
         due_at = min([now + window.budget_s, *(queued.due_at for queued in replaced)])
-        lane.append(_Queued(due_at, self._arrivals, window))
+        lane.append(_Queued(window.kind != "final", due_at, self._arrivals, window))
         self._arrivals += 1
         return [queued.window for queued in replaced]
 
@@ -83,7 +97,8 @@ class Batcher:
         queue = self._by_urgency()
         if not queue:
             return []
-        batch = _Batch(queue[0], self._cost)
+        live_lately = now - self._live_at < LIVE_LATELY_S
+        batch = _Batch(queue[0], self._cost, FILE_BATCH_BESIDE_S if live_lately else FILE_BATCH_S)
         key = self._batch_key(queue[0].window)
         held_back: set[str] = set()  # lanes of which a window stays behind, and so must all later ones
         for queued in queue[1:]:
@@ -96,6 +111,8 @@ class Batcher:
                 held_back.add(window.lane)
         for window in batch.windows:
             self.withdraw(window.lane, window.number)
+            if window.kind == "file":
+                self._file_at = now
         return batch.windows
 
     def __len__(self) -> int:
@@ -103,17 +120,29 @@ class Batcher:
 
     def __repr__(self) -> str:
         queue = self._by_urgency()
-        shown = [f"{w.lane}#{w.number} {w.kind} {due_at:.3f}" for due_at, _, w in queue[:_REPR_WINDOWS]]
+        shown = [f"{w.lane}#{w.number} {w.kind} {due_at:.3f}" for _, due_at, _, w in queue[:_REPR_WINDOWS]]
         more = [f"{len(queue) - _REPR_WINDOWS} more"] if len(queue) > _REPR_WINDOWS else []
         return f"<Batcher {' | '.join([*shown, *more]) or 'empty'}>"
 
     def _by_urgency(self) -> list[_Queued]:
-        """Everything queued; each window due no later than any that came after it in its lane."""
+        """Everything queued; each window as urgent as any that came after it in its lane."""
         urgent = []
         for lane in self._lanes.values():
-            due = list(accumulate((queued.due_at for queued in reversed(lane)), min))[::-1]
-            urgent += [queued._replace(due_at=due_at) for queued, due_at in zip(lane, due, strict=True)]
-        return sorted(urgent, key=lambda queued: queued[:2])
+            own = [(queued.later, self._due_at(queued)) for queued in reversed(lane)]
+            ranks = list(accumulate(own, min))[::-1]
+            urgent += [
+                queued._replace(later=later, due_at=due_at) for queued, (later, due_at) in zip(lane, ranks, strict=True)
+            ]
+        return sorted(urgent, key=lambda queued: queued[:3])
+
+    def _due_at(self, queued: _Queued) -> float:
+        """When a window is due; a file's: when no file's window has left for as long as it may wait.
+
+        A file sends more than the device can do in time. All of its windows would be overdue, and go before live ones.
+        """
+        if queued.window.kind != "file":
+            return queued.due_at
+        return max(queued.due_at, self._file_at + queued.window.budget_s)
 
     def _keep(self, lane: str, kept: list[_Queued]) -> None:
         if kept:
@@ -125,9 +154,10 @@ class Batcher:
 class _Batch:
     """A batch being formed: what it costs so far, and whether it gains by one more window."""
 
-    def __init__(self, head: _Queued, cost: Callable[[int, int], float]) -> None:
+    def __init__(self, head: _Queued, cost: Callable[[int, int], float], file_batch_s: float) -> None:
         self.windows: list[Window] = []
         self._cost_of = cost
+        self._file_batch_s = file_batch_s
         self._due_at = head.due_at
         self._longest = 0
         self._cost = 0.0
@@ -152,4 +182,4 @@ class _Batch:
             return False
         if now + self._cost <= self._due_at < now + together:
             return False
-        return together <= FILE_BATCH_S or not (self._file or window.kind == "file")
+        return together <= self._file_batch_s or not (self._file or window.kind == "file")

@@ -4,9 +4,13 @@ One encoder pass serves language detection, decoding and alignment. Every fact o
 window; nothing of one is ever kept here.
 """
 
+import json
+import logging
 import math
+import time
 import zlib
 from collections.abc import Callable, Hashable, Sequence
+from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +19,12 @@ from numpy.typing import NDArray
 from streamasr.core.events import GRID, Hypothesis, Window, Word
 from streamasr.core.language import choose_language
 from streamasr.errors import ModelError, WindowFailed
+from streamasr.inference import costs, hardware
+from streamasr.inference.engine import Stages
 from streamasr.inference.features import log_mel
 from streamasr.inference.models import ModelEntry
 from streamasr.inference.tokens import TimedToken, Vocabulary
+from streamasr.inference.weights import Dimensions, dimensions
 
 CONTEXT_LIMIT = 223
 """Tokens of prompt and hotwords: half the decoder's positions, less one, as Whisper has it."""
@@ -29,10 +36,10 @@ ALIGNED_STEP = 2 * GRID
 """Samples per encoder frame (20 ms): the resolution of alignment."""
 CPU_BATCH_SAMPLES = 80 * 16_000
 """Beyond so much audio in one batch a CPU falls out of its cache and a window costs twice as much."""
+SEED = 0
+"""Of the random numbers that temperatures above 0 draw."""
 
-COST_SHAPE = ((1.0, 8.0), (2.0, 11.0), (5.0, 16.0), (10.0, 28.0), (15.0, 60.0), (30.0, 311.0))
-"""(seconds of encoder input, milliseconds) for encode, decode and align on one core, nano int8; see
-docs/topics/batching.md. Other models and machines scale it by one window measured at start."""
+logger = logging.getLogger(__name__)
 
 
 class _Decoded(NamedTuple):
@@ -48,48 +55,110 @@ class _Decoded(NamedTuple):
 
 
 class Ct2Engine:
-    """A Whisper model of CTranslate2's on one device."""
+    """A Whisper model of CTranslate2's on one or several devices.
+
+    ``transcribe`` may be called from ``parallel`` threads at once; further ones wait their turn.
+
+    At temperatures above 0 text is drawn at random. CTranslate2 seeds its generator once for each of its threads,
+    not for each call: an engine that is given the same batches in the same order in a new process gives the same
+    answers, if ``parallel`` is 1; a window alone does not decide its answer then.
+    """
+
+    on_stages: Callable[[Stages], None] | None = None
+    """Called after every batch, on the thread that ran it, with where its time went; may be set at any time."""
 
     def __init__(
         self,
         entry: ModelEntry,
         *,
         device: str = "cpu",
+        device_index: Sequence[int] = (0,),
         compute_type: str = "default",
         threads: int = 0,
+        replicas: int = 1,
         max_batch: int | None = None,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Load and run one window, so that the first user does not wait for it.
+        """Load, and run one window on every device, so that the first user does not wait for it nor find it broken.
+
+        Args:
+            entry: the model.
+            device: ``cpu``, ``cuda`` or ``auto``.
+            device_index: which GPUs, each with the model of its own.
+            compute_type: CTranslate2's name of it; ``default`` is that of the file.
+            threads: of one batch on a CPU; 0 leaves it to CTranslate2.
+            replicas: batches at once on each device, all with the same weights; for files on a CPU.
+            max_batch: windows in a call; None for the device's own number.
+            clock: seconds, for the times of stages; if it is given, ``cost`` is scaled by what a window takes here.
 
         Raises:
-            ModelError: the files are missing or not in a format that CTranslate2 runs.
+            ModelError: the files are missing or not in a format that CTranslate2 runs, or the device does not run
+                them; CTranslate2's error is its cause.
         """
+        hardware.prepare()
         import ctranslate2
 
+        self.entry = entry
         self.vocabulary = Vocabulary(entry.path / "tokenizer.json")
+        shape = dimensions(entry.path / "model.bin")
+        self._size = costs.nearest(shape.encoder_layers, shape.width, shape.decoder_layers)
+        self._storage = ctranslate2.StorageView
+        self._clock = clock or time.perf_counter
+        self._scale = 1.0
+        ctranslate2.set_random_seed(SEED)
         try:
-            self._model = ctranslate2.models.Whisper(
-                str(entry.path), device=device, compute_type=compute_type, intra_threads=threads
-            )
-            self.entry = entry
-            self._storage = ctranslate2.StorageView
-            self._device = str(self._model.device)
+            self._models = [
+                ctranslate2.models.Whisper(
+                    str(entry.path),
+                    device=device,
+                    device_index=index,
+                    compute_type=compute_type,
+                    intra_threads=threads,
+                    inter_threads=replicas,
+                    files=_files(entry, shape),
+                )
+                for index in (device_index if device != "cpu" else (0,))
+            ]
+            self._device = str(self._models[0].device)
             self._max_batch = max_batch or MAX_BATCH.get(self._device, 8)
-            self._scale = 1.0
-            self._warm_up(clock)
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(f"the model in {entry.path} cannot be run: {error}") from error
+            self._warm_up(measure=clock is not None)
+        except (RuntimeError, ValueError, MemoryError) as error:
+            reason = hardware.explain(error)
+            raise ModelError(f"the model in {entry.path} cannot be run on {device}: {reason}") from error
+        self._free: SimpleQueue[Any] = SimpleQueue()
+        for model in self._models * replicas:
+            self._free.put(model)
+        self._parallel = len(self._models) * replicas
 
-    def _warm_up(self, clock: Callable[[], float] | None) -> None:
-        """Run a window of noise twice; with a clock, the second run scales the cost table."""
-        noise = np.random.default_rng(0).normal(0, 1_000, 5 * 16_000).astype(np.int16)
-        window = Window(lane="", number=0, kind="final", anchor=0, pcm=noise.tobytes(), encoder_samples=5 * 16_000)
-        self.transcribe([window])
-        if clock is not None:
-            before = clock()
-            self.transcribe([window])
-            self._scale = max(0.05, (clock() - before) / (_interpolate(5.0) / 1000))
+    def _warm_up(self, *, measure: bool) -> None:
+        """Run a window of speech's length in tokens on each device, and once more to scale the costs.
+
+        What it says is forced: however little a model hears in noise, the work is that of the table's windows.
+        """
+        seconds = max(5, math.ceil(self.entry.encoder_floor_s))
+        noise = np.random.default_rng(0).normal(0, 1_000, seconds * 16_000).astype(np.int16)
+        window = Window(
+            lane="",
+            number=0,
+            kind="final",
+            anchor=0,
+            pcm=noise.tobytes(),
+            encoder_samples=seconds * 16_000,
+            prefix=tuple(self.vocabulary.encode(" a") * round(seconds * costs.TOKENS_PER_SECOND)),
+            language=self.entry.languages[0],
+            max_new_tokens=1,
+        )
+        for model in self._models:
+            self._transcribe(model, [window])
+        if measure:
+            before = self._clock()
+            self._transcribe(self._models[0], [window])
+            self._scale = max(0.001, (self._clock() - before) / (costs.window_ms(self._size, seconds) / 1000))
+
+    @property
+    def parallel(self) -> int:
+        """How many batches may be transcribed at once."""
+        return self._parallel
 
     @property
     def max_batch_size(self) -> int:
@@ -107,7 +176,7 @@ class Ct2Engine:
 
     def cost(self, windows: int, encoder_samples: int) -> float:
         """Predicted seconds on the device."""
-        one = self._scale * _interpolate(encoder_samples / 16_000) / 1000
+        one = self._scale * costs.window_ms(self._size, encoder_samples / 16_000) / 1000
         if self._device != "cpu":
             return one * (1 + 0.15 * (windows - 1))
         crowded = windows > 1 and windows * encoder_samples > CPU_BATCH_SAMPLES
@@ -115,36 +184,65 @@ class Ct2Engine:
 
     def transcribe(self, batch: Sequence[Window]) -> list[Hypothesis | WindowFailed]:
         """Encode once, tell languages apart where asked, generate, align."""
+        model = self._free.get()
+        try:
+            return self._transcribe(model, batch)
+        finally:
+            self._free.put(model)
+
+    def _transcribe(self, model: Any, batch: Sequence[Window]) -> list[Hypothesis | WindowFailed]:
+        clock = self._clock
+        begun = clock()
         length = max(window.encoder_samples for window in batch)
-        mel = np.stack([log_mel(np.frombuffer(window.pcm, np.int16), length, self._model.n_mels) for window in batch])
-        encoded = self._model.encode(self._storage.from_array(mel), to_cpu=False)
-        rows = self._generate(batch, encoded)
-        return self._align(rows, encoded)
+        mel = np.stack([log_mel(np.frombuffer(window.pcm, np.int16), length, model.n_mels) for window in batch])
+        heard = clock()
+        encoded = model.encode(self._storage.from_array(mel), to_cpu=False)
+        coded = clock()
+        rows = self._generate(model, batch, encoded)
+        decoded = clock()
+        timed = self._align(model, rows, encoded)
+        aligned = clock()
+        answers: list[Hypothesis | WindowFailed] = [
+            self._hypothesis(row, tokens) for row, tokens in zip(rows, timed, strict=True)
+        ]
+        if self.on_stages is not None:
+            stages = Stages(
+                features_s=heard - begun,
+                encode_s=coded - heard,
+                decode_s=decoded - coded,
+                align_s=aligned - decoded,
+                assembly_s=clock() - aligned,
+            )
+            self.on_stages(stages)
+        return answers
 
     def close(self) -> None:
-        """Free the device's memory."""
-        self._model.unload_model()
+        """Free the devices' memory."""
+        for model in self._models:
+            model.unload_model()
 
     def _context(self, window: Window) -> list[int]:
         return self.vocabulary.context_tokens(window.prompt, window.hotwords, CONTEXT_LIMIT)
 
-    def _languages(self, batch: Sequence[Window], encoded: Any) -> list[tuple[str, float]]:
-        """Each window's language: its own, or the likeliest of its candidates."""
+    def _languages(self, model: Any, batch: Sequence[Window], encoded: Any) -> list[tuple[str, float]]:
+        """Each window's language: its own, the only one the model knows, or the likeliest of its candidates."""
+        known = self.entry.languages
+        only = known[0] if len(known) == 1 else None
         if not self.entry.multilingual:
-            return [("en", 1.0) for _ in batch]
-        if all(window.language for window in batch):
-            return [(window.language or "", 1.0) for window in batch]
+            return [(only or "en", 1.0) for _ in batch]
+        told = [window.language or only for window in batch]
+        found = model.detect_language(encoded) if None in told else [()] * len(batch)
         chosen = []
-        for window, found in zip(batch, self._model.detect_language(encoded), strict=True):
-            if window.language:
-                chosen.append((window.language, 1.0))
+        for window, language, scores in zip(batch, told, found, strict=True):
+            if language is not None:
+                chosen.append((language, 1.0))
                 continue
-            probabilities = {token[2:-2]: float(p) for token, p in found}
-            chosen.append(choose_language(probabilities, window.languages, window.previous_language))
+            probabilities = {token[2:-2]: float(p) for token, p in scores}
+            chosen.append(choose_language(probabilities, window.languages or known, window.previous_language))
         return chosen
 
-    def _generate(self, batch: Sequence[Window], encoded: Any) -> list[_Decoded]:
-        languages = self._languages(batch, encoded)
+    def _generate(self, model: Any, batch: Sequence[Window], encoded: Any) -> list[_Decoded]:
+        languages = self._languages(model, batch, encoded)
         prompts, prefixes, limit = [], [], 0
         for window, (language, _) in zip(batch, languages, strict=True):
             prefix = list(window.prefix)
@@ -156,7 +254,7 @@ class Ct2Engine:
             # CTranslate2 gives at most half of max_length to the output, the prefix included.
             limit = max(limit, 2 * (len(prefix) + window.max_new_tokens) + len(head))
         first = batch[0]
-        results = self._model.generate(
+        results = model.generate(
             encoded,
             prompts,
             beam_size=first.beam_size if first.temperature == 0 else 1,
@@ -175,36 +273,31 @@ class Ct2Engine:
             rows.append(_Decoded(window, language, p, len(prefix), tokens, result.no_speech_prob))
         return rows
 
-    def _align(self, rows: list[_Decoded], encoded: Any) -> list[Hypothesis | WindowFailed]:
+    def _align(self, model: Any, rows: list[_Decoded], encoded: Any) -> list[list[TimedToken]]:
         """Times and probabilities of every row's tokens, one call for each language among the rows."""
-        answers: list[Hypothesis | WindowFailed | None] = [None] * len(rows)
+        timed: list[list[TimedToken]] = [[] for _ in rows]
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, row in enumerate(rows):
             if row.tokens:
-                start = tuple(self.vocabulary.task_tokens(row.language, row.window.task))
+                # CTranslate2 puts <|notimestamps|> after these itself.
+                start = tuple(self.vocabulary.task_tokens(row.language, row.window.task)[:-1])
                 groups.setdefault(start, []).append(index)
-            else:
-                answers[index] = self._hypothesis(row, ())
         for start, indices in groups.items():
             part = encoded if len(indices) == len(rows) else self._rows(encoded, indices)
             frames = [min(3000, -(-rows[i].window.samples // GRID)) for i in indices]
-            aligned = self._model.align(
-                part, list(start), [rows[i].tokens for i in indices], [max(2, f) for f in frames]
-            )
+            aligned = model.align(part, list(start), [rows[i].tokens for i in indices], [max(2, f) for f in frames])
             for index, result in zip(indices, aligned, strict=True):
                 row = rows[index]
-                timed = _timed(row.tokens, result.alignments, result.text_token_probs, row.window)
-                answers[index] = self._hypothesis(row, timed)
-        return [a if a is not None else WindowFailed("no answer for a window") for a in answers]
+                timed[index] = _timed(row.tokens, result.alignments, result.text_token_probs, row.window)
+        return timed
 
     def _rows(self, encoded: Any, indices: list[int]) -> Any:
-        """Some rows of the encoder's output; by way of the CPU, since CTranslate2 cannot index."""
+        """Some rows of the encoder's output, on the CPU: CTranslate2 cannot index, and takes them to its device."""
         import ctranslate2
 
-        on_cpu = encoded.to_device(ctranslate2.Device.cpu) if self._device != "cpu" else encoded
+        on_cpu = encoded.to_device(ctranslate2.Device.cpu).to(ctranslate2.DataType.float32)
         part: NDArray[Any] = np.ascontiguousarray(np.array(on_cpu)[indices])
-        view = self._storage.from_array(part)
-        return view.to_device(ctranslate2.Device.cuda) if self._device != "cpu" else view
+        return self._storage.from_array(part)
 
     def _hypothesis(self, row: _Decoded, timed: Sequence[TimedToken]) -> Hypothesis:
         new = timed[row.prefix :]
@@ -221,9 +314,28 @@ class Ct2Engine:
         )
 
 
-def _interpolate(seconds: float) -> float:
-    """Milliseconds of ``COST_SHAPE`` for an encoder input of so many seconds."""
-    return float(np.interp(seconds, [s for s, _ in COST_SHAPE], [ms for _, ms in COST_SHAPE]))
+def _files(entry: ModelEntry, shape: Dimensions) -> dict[str, Any] | None:
+    """None, or what CTranslate2 is to read in place of the directory: its files with alignment heads that exist.
+
+    Conversions of the distilled models are about that carry the heads of the model they were distilled from.
+    CTranslate2 does not check them; it writes outside its memory.
+    """
+    config = json.loads((entry.path / "config.json").read_text("utf-8"))
+    heads = config.get("alignment_heads")
+    if heads and all(0 <= layer < shape.decoder_layers and 0 <= head < shape.heads for layer, head in heads):
+        return None
+    logger.warning(
+        "the alignment heads in %s are not those of a decoder with %d layers of %d heads; "
+        "word times are taken from all heads of its later half",
+        entry.path / "config.json",
+        shape.decoder_layers,
+        shape.heads,
+    )
+    later = range(shape.decoder_layers // 2, shape.decoder_layers)
+    config["alignment_heads"] = [[layer, head] for layer in later for head in range(shape.heads)]
+    vocabularies = {path.name: path.read_bytes() for path in entry.path.glob("vocabulary.*")}
+    weights = (entry.path / "model.bin").read_bytes()
+    return {**vocabularies, "model.bin": weights, "config.json": json.dumps(config).encode()}
 
 
 def _timed(

@@ -3,12 +3,31 @@
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from streamasr.core.events import Hypothesis, Window
 from streamasr.errors import WindowFailed
 
 
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a batch's time went, in seconds."""
+
+    features_s: float
+    """Audio to log-mel."""
+    encode_s: float
+    decode_s: float
+    """Telling the language, where asked, and generating."""
+    align_s: float
+    assembly_s: float
+    """Tokens to words."""
+
+
 class Engine(Protocol):
-    """A model on a device. One thread calls ``transcribe``; the other methods may be called from any."""
+    """A model on its devices. All methods may be called from any thread."""
+
+    @property
+    def parallel(self) -> int:
+        """How many batches may be transcribed at once, each on a thread of its own: one for each device."""
 
     @property
     def max_batch_size(self) -> int:

@@ -45,8 +45,14 @@ class _FakeEngine:
     A batch costs 1 ms and another 0.1 ms for each second of each window.
     """
 
-    def __init__(self, max_batch_size: int = 16) -> None:
+    def __init__(self, max_batch_size: int = 16, parallel: int = 1) -> None:
         self._max_batch_size = max_batch_size
+        self._parallel = parallel
+
+    @property
+    def parallel(self) -> int:
+        """How many batches may be transcribed at once."""
+        return self._parallel
 
     @property
     def max_batch_size(self) -> int:
@@ -109,8 +115,9 @@ class FixedCostEngine(_FakeEngine):
     Args:
         table: rows of (encoder samples, seconds of the first window, seconds of each further one), rising; a
             batch costs by the first row that is long enough, the last one if none is.
-        spend: called with each batch's cost, on the engine's thread: waits so long, or advances a test's clock.
+        spend: called with each batch's cost, on an engine's thread: waits so long, or advances a test's clock.
         max_batch_size: the most windows in a batch.
+        parallel: how many devices it stands for.
     """
 
     def __init__(
@@ -118,8 +125,9 @@ class FixedCostEngine(_FakeEngine):
         table: Sequence[tuple[int, float, float]],
         spend: Callable[[float], object],
         max_batch_size: int = 16,
+        parallel: int = 1,
     ) -> None:
-        super().__init__(max_batch_size)
+        super().__init__(max_batch_size, parallel)
         self._table = sorted(table)
         self._spend = spend
 

@@ -25,6 +25,8 @@ class TimedToken(msgspec.Struct, frozen=True):
     probability: float
 
 
+ENGLISH_END = 50_256
+"""``<|endoftext|>`` of the English-only vocabulary (51 864 tokens): one before that of the multilingual ones."""
 LONGEST_CHARACTER = 6
 """Tokens that one character may take: its four bytes, and two that reach into its neighbours."""
 
@@ -49,11 +51,14 @@ class Vocabulary:
         self.end, self.start, self.transcribe, self.translate, self.previous = map(self._id, SPECIALS)
         self.no_timestamps = self._id("<|notimestamps|>")
         self.first_special = min(self.end, self.start)
-        self.languages = tuple(
-            text[2:-2]
-            for text in (self._tokenizer.id_to_token(i) for i in range(self.start + 1, self.translate))
-            if text
-        )
+        self.languages = self._languages()
+
+    def _languages(self) -> tuple[str, ...]:
+        """The languages prompts can name. English-only models have tokens for them too, and never saw them."""
+        if self.end == ENGLISH_END:
+            return ()
+        texts = (self._tokenizer.id_to_token(i) for i in range(self.start + 1, self.translate))
+        return tuple(text[2:-2] for text in texts if text)
 
     def _id(self, token: str) -> int:
         found = self._tokenizer.token_to_id(token)

@@ -11,7 +11,7 @@ import argparse
 import difflib
 import sys
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -29,6 +29,7 @@ ComputeType = Literal[
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Bytes = Annotated[int, msgspec.Meta(ge=1_024)]
+Share = Annotated[float, msgspec.Meta(gt=0, le=0.9)]
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 Window = Annotated[float, msgspec.Meta(gt=0, le=30)]
 Key = Annotated[str, msgspec.Meta(min_length=16)]
@@ -52,8 +53,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     model: Annotated[
         str,
-        _about("Model", "MODEL", "nano (built in), or a directory with a Whisper model in CTranslate2 format."),
-    ] = "nano"
+        _about(
+            "Model",
+            "MODEL",
+            "auto (chosen for this machine), a size such as small or large-v3-turbo, a hub's OWNER/NAME with or"
+            " without @REVISION, a directory with a Whisper model in CTranslate2 format, or nano (built in).",
+        ),
+    ] = "auto"
+    model_entry: Annotated[
+        str | None,
+        _about(
+            "Model",
+            "FILE",
+            "What is known of the model, as `streamasr bench AUDIO --sweep` writes it. Unset: the file"
+            " streamasr.toml beside the model, if there is one.",
+        ),
+    ] = None
+    fallback: Annotated[
+        Literal["none", "nano"] | None,
+        _about(
+            "Model",
+            "MODEL",
+            "What to run if the model is not here and its hub does not answer: nothing (exit code 2), or nano."
+            " Unset: nano at a terminal, nothing otherwise.",
+        ),
+    ] = None
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
         _about("Model", "DEVICE", "Where the model runs."),
@@ -84,10 +108,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Count | None,
         _about("Limits", "N", "The most sessions at a time; further ones are refused. Unset: no fixed limit."),
     ] = None
+    admission: Annotated[
+        Literal["auto", "off"],
+        _about(
+            "Limits",
+            "auto|off",
+            "auto: a session is refused, with a time to ask again, if those who speak already would suffer from it;"
+            " off: only max_sessions refuses.",
+        ),
+    ] = "auto"
+    min_headroom: Annotated[
+        Share,
+        _about(
+            "Limits",
+            "SHARE",
+            "With admission auto: the share of the model's time that must stay idle for a further session to be let"
+            " in.",
+        ),
+    ] = 0.1
     max_frame_bytes: Annotated[
         Bytes,
         _about("Limits", "BYTES", "The largest WebSocket frame; a larger one closes the connection with 1009."),
     ] = 1_048_576
+    max_files: Annotated[
+        Count,
+        _about("Limits", "N", "The most recordings transcribed at a time over HTTP; further ones are refused."),
+    ] = 4
+    max_file_bytes: Annotated[
+        Bytes,
+        _about("Limits", "BYTES", "The largest recording taken over HTTP; a larger one is refused with 413."),
+    ] = 2_147_483_648
+    max_file_seconds: Annotated[
+        Seconds,
+        _about("Limits", "SECONDS", "The longest recording taken over HTTP; what is longer is refused."),
+    ] = 43_200.0
     start_timeout_s: Annotated[
         Seconds,
         _about("Limits", "SECONDS", "How long a connection may stay open before its session starts."),
@@ -152,8 +206,9 @@ class Option(NamedTuple):
     def expected(self) -> str:
         """What a value must be, in words."""
         plain = get_args(self.type)[0]
-        if get_origin(plain) is Literal:  # in the order written, which type_info does not keep
-            return f"one of {', '.join(get_args(plain))}"
+        for kind in (plain, *get_args(plain)):  # the second: of an optional one
+            if get_origin(kind) is Literal:  # in the order written, which type_info does not keep
+                return f"one of {', '.join(get_args(kind))}"
         return _describe(inspect.type_info(self.type))
 
     @property
@@ -171,10 +226,11 @@ def options() -> tuple[Option, ...]:
     return tuple(found)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Give ``parser`` a flag for every setting, in groups, and ``--config``."""
-    groups = {option.group: parser.add_argument_group(option.group) for option in options()}
-    for option in options():
+def add_arguments(parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+    """Give ``parser`` a flag for every setting (of the groups in ``only``, if there are any), and ``--config``."""
+    wanted = [option for option in options() if not only or option.group in only]
+    groups = {option.group: parser.add_argument_group(option.group) for option in wanted}
+    for option in wanted:
         takes = "" if option.expected == "text" else f" Takes {option.expected}."
         default = f"default {option.shown_default}, " if option.shown_default else ""
         groups[option.group].add_argument(
@@ -199,6 +255,15 @@ def load(args: argparse.Namespace, environ: Mapping[str, str]) -> Settings:
     given |= _from_environment(environ)
     given |= _from_flags(args)
     return Settings(**given)
+
+
+def given(values: Mapping[str, Any]) -> Settings:
+    """The settings that a program asks for, by their fields' names.
+
+    Raises:
+        ConfigError: one is unknown, or its value wrong.
+    """
+    return Settings(**_known(values))
 
 
 def reference() -> str:
@@ -244,11 +309,15 @@ def _from_file(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"{file}: is not TOML: {error}") from error
+    return _known(keys, f"{file}: ")
+
+
+def _known(values: Mapping[str, Any], source: str = "") -> dict[str, Any]:
     known = {option.name: option for option in options()}
-    for key in keys:
-        if key not in known:
-            raise ConfigError(f"{file}: there is no setting {key}{_hint(key, known)}")
-    return {key: _convert(known[key], value, f"{file}: {key}", strict=True) for key, value in keys.items()}
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"{source}there is no setting {name}{_hint(name, known)}")
+    return {name: _convert(known[name], value, f"{source}{name}", strict=True) for name, value in values.items()}
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

@@ -10,4 +10,6 @@ def configure(level: str) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     # uvicorn logs request lines with their query string (prompts, tokens) at info.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # So do the hub's HTTP clients, and those URLs may be signed.
+    for chatty in ("uvicorn", "httpx", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -24,20 +24,20 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from streamasr.errors import ConfigError
 from streamasr.inference.backend import Backend
-from streamasr.inference.models import ModelEntry, resolve
+from streamasr.inference.loading import Loading, ModelSource, Watcher, model_source
+from streamasr.inference.scorer import Scorer, VadSource
 from streamasr.ops.config import Settings
 from streamasr.server.auth import Signer
 from streamasr.server.connection import serve_socket
+from streamasr.server.files import file_routes
 from streamasr.server.protocol import SocketProtocol
+from streamasr.server.registry import Registry, Services
 from streamasr.server.rest import not_found, routes
-from streamasr.server.scorer import Scorer, VadSource
-from streamasr.server.sessions import Registry, Services
+from streamasr.server.stats import Stats
 from streamasr.wire import DIALECTS
 
 logger = logging.getLogger(__name__)
 
-HEAD_START_S = 3.0
-"""The port opens when the model is warm, or after this: a wrong model is told before, a big one does not look dead."""
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 60.0
 CLOSING_S = 5
@@ -45,38 +45,66 @@ CLOSING_S = 5
 
 
 class App:
-    """The server's parts, joined. ``asgi`` is the application; call ``start`` before it can take sessions."""
+    """The server's parts, joined. ``asgi`` is the application; call ``start`` before it can take sessions.
 
-    def __init__(self, settings: Settings, model: ModelEntry, backend: Backend, vad: VadSource) -> None:
+    Args:
+        settings: how to run.
+        source: brings the model.
+        vad: makes the voice-activity model.
+        loading: how the model comes.
+        stats: what ``source``'s backend tells of itself.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: ModelSource,
+        vad: Callable[[], VadSource],
+        *,
+        loading: Loading | None = None,
+        stats: Stats | None = None,
+    ) -> None:
         self.settings = settings
-        self.registry = Registry(
-            Services(
-                backend=backend,
-                vad=vad,
-                scorer=Scorer(),
-                signer=Signer(settings.signing_key),
-                model=model,
-                policy=model.policy(encoder_window_s=settings.encoder_window),
-            ),
-            settings,
-        )
+        stats = stats or Stats(time.monotonic(), settings.min_headroom)
+        self.registry = Registry(settings, loading or Loading(), stats)
+        self._source = source
+        self._vad = vad
+        self._scorer = Scorer()
+        self._backend: Backend | None = None
         sockets = [
             WebSocketRoute(path, partial(serve_socket, dialect_of=dialect, registry=self.registry))
             for path, dialect in DIALECTS.items()
         ]
         self.asgi = Starlette(
-            routes=[*sockets, *routes(self.registry, DIALECTS)],
+            routes=[*sockets, *file_routes(self.registry), *routes(self.registry, DIALECTS)],
             exception_handlers={404: lambda request, _: not_found(request.url.path, DIALECTS)},
         )
 
     async def start(self) -> None:
-        """Load and warm up the model; from then on sessions are let in.
+        """Get, load and warm up the model; from then on sessions are let in.
 
         Raises:
-            ModelError: the model cannot be run.
+            ModelError: the model cannot be had, or cannot be run.
         """
-        await self.registry.services.backend.start()
-        self.registry.ready = True
+        loading = self.registry.loading
+        loaded = await self._source(loading)
+        loading.on_this_machine()
+        loading.report(f"warming up {loaded.model.name}")
+        self._backend = loaded.backend
+        await loaded.backend.start()
+        self.registry.open(
+            Services(
+                backend=loaded.backend,
+                vad=self._vad(),
+                scorer=self._scorer,
+                signer=Signer(self.settings.signing_key),
+                model=loaded.model,
+                policy=loaded.model.policy(encoder_window_s=self.settings.encoder_window),
+                stats=self.registry.stats,
+                reason=loaded.reason,
+                notice=loaded.notice,
+            )
+        )
 
     async def drain(self) -> None:
         """Finalise every session and deliver it; returns when all have left or patience ends."""
@@ -87,9 +115,11 @@ class App:
             logger.warning("%d sessions did not end in %g s", left, self.settings.drain_timeout_s)
 
     async def close(self) -> None:
-        """Stop the threads."""
-        self.registry.services.scorer.close()
-        await self.registry.services.backend.close()
+        """Stop the threads; a model that is still being fetched is given up."""
+        self.registry.loading.give_up()
+        self._scorer.close()
+        if self._backend is not None:
+            await self._backend.close()
 
 
 class Server(uvicorn.Server):
@@ -120,29 +150,25 @@ class Server(uvicorn.Server):
         self._app = app
         self._on_ready = on_ready
         self._warming: asyncio.Task[None] | None = None
-        self._announcing: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Load the model and open the port; without a model the port stays closed."""
-        self._warming = asyncio.create_task(self._warm_up())
-        await asyncio.wait((self._warming,), timeout=HEAD_START_S)
-        if self.failure is None:
-            try:
-                for listener in sockets or ():
-                    listener.listen()  # uvloop would not notice that it cannot
-                await super().startup(sockets)
-            except OSError as error:  # another server has begun to listen since this one bound its socket
-                self._fail(ConfigError(_why_not_bound(error, self._app.settings.host, self._app.settings.port)))
-            else:
-                self._announcing = asyncio.create_task(self._announce(self._warming))
+        """Open the port at once, and begin to load the model behind it."""
+        try:
+            for listener in sockets or ():
+                listener.listen()  # uvloop would not notice that it cannot
+            await super().startup(sockets)
+        except OSError as error:  # another server has begun to listen since this one bound its socket
+            self._fail(ConfigError(_why_not_bound(error, self._app.settings.host, self._app.settings.port)))
+        else:
+            self._warming = asyncio.create_task(self._warm_up())
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Run until a signal, or until the model turns out not to run (``failure``)."""
         try:
             await super().serve(sockets)
         finally:
-            for task in (self._warming, self._announcing, self._draining):
+            for task in (self._warming, self._draining):
                 if task:
                     task.cancel()
             await self._app.close()
@@ -184,40 +210,30 @@ class Server(uvicorn.Server):
             await self._app.start()
         except Exception as error:  # noqa: BLE001 - raised again by ``run``, when the server has ended
             self._fail(error)
+        else:
+            self._on_ready()
 
     def _fail(self, failure: Exception) -> None:
         self.failure = failure
         self.should_exit = True
 
-    async def _announce(self, warming: asyncio.Task[None]) -> None:
-        await warming
-        if self.failure is None:
-            self._on_ready()
 
+def build(settings: Settings, *, terminal: bool = False, watcher: Watcher | None = None) -> App:
+    """The app on the model that ``settings`` name, not yet fetched or loaded.
 
-def build(settings: Settings) -> App:
-    """The app on the model that ``settings`` name, not yet loaded.
+    Args:
+        settings: how to run.
+        terminal: whether a person sees what is printed, who may prefer nano to nothing.
+        watcher: told how the model comes, from any thread.
 
     Raises:
-        ConfigError: there is no such model, or it is not in a format we can run.
+        ModelError: there is no such model, or it is not in a format we can run.
     """
-    from streamasr.inference.ct2 import Ct2Engine
     from streamasr.inference.vad import VadModel
-    from streamasr.inference.worker import LocalBackend
 
-    model = resolve(settings.model)
-    backend = LocalBackend(
-        partial(
-            Ct2Engine,
-            model,
-            device=settings.device,
-            compute_type=settings.compute_type,
-            threads=settings.threads or _threads(),
-            max_batch=settings.max_batch,
-            clock=time.perf_counter,
-        )
-    )
-    return App(settings, model, backend, VadModel())
+    stats = Stats(time.monotonic(), settings.min_headroom)
+    source = model_source(settings, terminal=terminal, observer=stats.batch, on_stages=stats.stages)
+    return App(settings, source, VadModel, loading=Loading(watcher), stats=stats)
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -254,12 +270,6 @@ def run(app: App, listener: socket.socket, on_ready: Callable[[], None]) -> int:
     if server.failure:
         raise server.failure
     return server.exit_code
-
-
-def _threads() -> int:
-    """Threads for the model: a core is left to the event loop and the gate, and more than four do not pay."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, max(1, cores - 1))
 
 
 def _why_not_bound(error: OSError, host: str, port: int) -> str:

@@ -1,28 +1,26 @@
 """One socket: attaches a dialect to a live session, with a reading and a writing side.
 
 Owns the deadlines of the socket and the order in which things end. Decides nothing about speech or about the
-form of messages; the reader never waits for inference, only for a lane that has too much undecoded audio.
+form of messages. A frame is dealt with the moment it is there, without a task; nothing waits for inference, and
+only a lane that has too much undecoded audio makes the socket wait.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from streamasr.errors import ClientError, EngineError, ProtocolViolation, Refused, SlowClient
 from streamasr.server.outbox import Ended, Failed, Item, Outbox, Said
-from streamasr.server.protocol import GIVE_UP
-from streamasr.server.sessions import LiveSession, Registry
+from streamasr.server.protocol import DELIVER, GIVE_UP, GO_ON
+from streamasr.server.registry import Registry
+from streamasr.server.sessions import LiveSession
 from streamasr.wire import Dialect, error_body
-from streamasr.wire.commands import Audio, Close, Command, Flush, Reply, Send, Start, Stop, Update
+from streamasr.wire.commands import Audio, Close, Command, Flush, Model, Reply, Send, Start, Stop, Update
 
 logger = logging.getLogger(__name__)
-
-FRAMES_AT_A_TIME = 64
-"""Frames read in a row before other connections have their turn: a flood of tiny frames holds nobody up."""
 
 
 async def serve_socket(
@@ -60,6 +58,7 @@ class Connection:
         self._dialect = dialect
         self._registry = registry
         self._outbox = Outbox()
+        self._ours_to_fail = _OursToFail(self._outbox)
         self._session: LiveSession | None = None
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -78,9 +77,11 @@ class Connection:
             except ClientError as error:  # the query was a start that cannot be had
                 await deny(self._websocket, error)
                 return
+            self._extension(DELIVER)(self._frame)
             await self._websocket.accept()
             await self._converse()
         finally:
+            self._extension(DELIVER)(None)
             for timer in (self._timer, self._start_timer):
                 if timer:
                     timer.cancel()
@@ -89,7 +90,7 @@ class Connection:
 
     def drain(self) -> None:
         """The server shuts down: finalise, say it, end."""
-        with self._ours_to_fail():
+        with self._ours_to_fail:
             if self._session:
                 self._session.finish("drain")
             else:
@@ -105,7 +106,7 @@ class Connection:
         try:
             await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
             if reader.done():
-                with self._ours_to_fail():
+                with self._ours_to_fail:
                     reader.result()
                     writer.cancel()  # the client has gone
                 await asyncio.wait((writer,))
@@ -117,22 +118,21 @@ class Connection:
             raise error
 
     async def _read(self) -> None:
-        """The reading side; returns when the client has gone."""
-        count = 0
-        while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                return
-            data = message.get("bytes")
-            for item in self._dialect.receive(message["text"] if data is None else data, self._loop.time()):
+        """The reading side, while frames go to ``_frame``; returns when the client has gone."""
+        while (await self._websocket.receive())["type"] != "websocket.disconnect":
+            pass
+
+    def _frame(self, frame: str | bytes) -> bool:
+        """One frame of the client, as soon as it is there; whether there is room for another."""
+        room = True
+        with self._ours_to_fail:
+            for item in self._dialect.receive(frame, self._loop.time()):
                 if isinstance(item, Audio) and self._session:
-                    await self._session.receive_audio(item.data)
+                    room = self._session.offer(item.data)
                 else:
                     self._obey(item)
             self._arm()
-            count += 1
-            if count % FRAMES_AT_A_TIME == 0:
-                await self._others_turn()
+        return room
 
     async def _write(self) -> None:
         """The writing side; returns when the socket is closed, or the client has gone or does not read."""
@@ -179,7 +179,12 @@ class Connection:
                     texts.append(text)
                 case Close():
                     close = reply
-        self._websocket.scope["extensions"][GIVE_UP]["call"](texts, close.code, close.reason)
+        self._extension(GIVE_UP)(texts, close.code, close.reason)
+
+    def _extension(self, name: str) -> Callable[..., None]:
+        """What our WebSocket protocol offers beside ASGI."""
+        call: Callable[..., None] = self._websocket.scope["extensions"][name]["call"]
+        return call
 
     def _begin(self, start: Start) -> None:
         """Open the session.
@@ -190,10 +195,9 @@ class Connection:
         if self._start_timer:
             self._start_timer.cancel()
         services = self._registry.services
-        self._session = session = LiveSession(start, services, self._outbox)
-        self._outbox.reply(
-            self._dialect.started(session.id, services.model.name, session.audio_received, session.token)
-        )
+        self._session = session = LiveSession(start, services, self._outbox, self._extension(GO_ON))
+        model = Model(services.model.name, services.notice)
+        self._outbox.reply(self._dialect.started(session.id, model, session.audio_received, session.token))
 
     def _obey(self, item: Command | Reply) -> None:
         """Do what the dialect asks for; a client's fault is answered."""
@@ -233,21 +237,24 @@ class Connection:
 
     def _wake(self) -> None:
         self._wakes_at = None
-        with self._ours_to_fail():
+        with self._ours_to_fail:
             for item in self._dialect.handle_timer(self._loop.time()):
                 self._obey(item)
         self._arm()
 
-    @contextmanager
-    def _ours_to_fail(self) -> Iterator[None]:
-        """What goes wrong in the block ends this connection and no other."""
-        try:
-            yield
-        except Exception as error:
-            logger.exception("a connection failed")
-            self._outbox.fail(EngineError(str(error)))
 
-    async def _others_turn(self) -> None:
-        turn = asyncio.Event()
-        self._loop.call_soon(turn.set)
-        await turn.wait()
+class _OursToFail:
+    """What goes wrong in the block ends this connection and no other."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        logger.error("a connection failed", exc_info=error)
+        self._outbox.fail(EngineError(str(error)))
+        return True

@@ -1,17 +1,16 @@
 """Live sessions: each client's lanes, what they wait for, and where they go on after a reconnect.
 
-Owns every task between audio coming in and an event in the outbox, and ends them all on ``close``; and who is
-present, for admission and drain. Knows no socket and no dialect; decides nothing about speech, which is
-``core/session.py``'s affair.
+Owns every task between audio coming in and an event in the outbox, and ends them all on ``close``. Knows no socket
+and no dialect; decides nothing about speech, which is ``core/session.py``'s affair.
 """
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
+from functools import partial
 from math import gcd
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -19,103 +18,33 @@ from numpy.typing import NDArray
 
 from streamasr.core.audio import AudioDecoder
 from streamasr.core.events import SAMPLE_RATE, Event, Final, Warned, Window
-from streamasr.core.options import ResumePoint, SessionOptions
-from streamasr.core.policy import Policy
+from streamasr.core.options import FileOptions, ResumePoint, SessionOptions
 from streamasr.core.session import Session
 from streamasr.errors import (
     EngineError,
     InvalidSetting,
-    Refused,
     ResumeLost,
     WindowDiscarded,
     WindowFailed,
     WindowSuperseded,
 )
-from streamasr.inference.backend import Backend
 from streamasr.inference.models import ModelEntry
-from streamasr.ops.config import Settings
-from streamasr.server.admission import admit
+from streamasr.inference.scorer import Job, LaneScorer
 from streamasr.server.auth import TAIL, Signer, read_resume, resume_token
 from streamasr.server.outbox import Outbox, Said
-from streamasr.server.scorer import LaneScorer, Scorer, VadSource
+from streamasr.server.registry import Services
 from streamasr.wire.commands import Start
 
 logger = logging.getLogger(__name__)
 
 MAX_UNDECODED = 30 * SAMPLE_RATE
 """A lane with more audio than this waiting for its words takes no more: the socket is not read."""
-PIECES_A_SECOND = 1 / 0.06
-"""Audio is taken in pieces of 60 ms, about two frames: with 20 ms on the socket that is a third of the work, and
-two frames are what a call of the voice-activity model is worth. A flush or an end waits for no piece."""
-
-
-class Services(msgspec.Struct, frozen=True, kw_only=True):
-    """What all sessions share."""
-
-    backend: Backend
-    vad: VadSource
-    scorer: Scorer
-    signer: Signer
-    model: ModelEntry
-    policy: Policy
-
-
-class Drainable(Protocol):
-    """A connection, as the registry knows it."""
-
-    def drain(self) -> None:
-        """Finalise what was received, say it and end."""
-
-
-class Registry:
-    """Which connections are open, whether another may be opened, and how all of them end."""
-
-    def __init__(self, services: Services, settings: Settings) -> None:
-        self.services = services
-        self.settings = settings
-        self.ready = False
-        self.draining = False
-        self._open: set[Drainable] = set()
-        self._one_ended = asyncio.Event()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def refusal(self) -> Refused | None:
-        """Why no session may be opened now; None if one may."""
-        return admit(
-            open_sessions=len(self),
-            max_sessions=self.settings.max_sessions,
-            ready=self.ready,
-            draining=self.draining,
-        )
-
-    def not_ready(self) -> Refused | None:
-        """Why the server takes no sessions at all; None if it does, be it full."""
-        return admit(open_sessions=0, max_sessions=None, ready=self.ready, draining=self.draining)
-
-    @contextmanager
-    def registered(self, connection: Drainable) -> Iterator[None]:
-        """Count a connection as open while the block runs."""
-        self._open.add(connection)
-        try:
-            yield
-        finally:
-            self._open.discard(connection)
-            self._one_ended.set()
-
-    async def drain(self) -> None:
-        """Let nobody in, have every session finalised and wait until all connections have ended."""
-        self.draining = True
-        for connection in list(self._open):
-            connection.drain()
-        await self.at_most(0)
-
-    async def at_most(self, connections: int) -> None:
-        """Return as soon as no more than so many are open."""
-        while len(self) > connections:
-            self._one_ended.clear()
-            await self._one_ended.wait()
+PIECES_S = ((8, 0.04), (16, 0.06), (32, 0.1))
+"""(sessions, seconds): with up to so many sessions, audio is taken in pieces so long. What a piece costs hardly
+depends on its length, so that a few sessions are better served by short ones, which show words sooner, and a crowd
+by long ones, which leave more of a core to the engine. A flush or an end waits for no piece."""
+LONGEST_PIECE_S = 0.13
+"""With more sessions than ``PIECES_S`` knows."""
 
 
 class _Lane:
@@ -128,7 +57,7 @@ class _Lane:
         self.vad = vad
         self.skip = 0  # replayed samples that come before the point where this lane goes on
         self.point = ResumePoint()
-        self.scoring = False
+        self.scoring: Job | None = None
 
     def receive_audio(self, samples: NDArray[np.float32]) -> None:
         skipped = min(self.skip, len(samples))
@@ -145,7 +74,9 @@ class LiveSession:
         ResumeLost: its token is not one of ours.
     """
 
-    def __init__(self, start: Start, services: Services, outbox: Outbox) -> None:
+    def __init__(
+        self, start: Start, services: Services, outbox: Outbox, on_room: Callable[[], None] | None = None
+    ) -> None:
         check_options(start.options, services.model)
         self.id, points = secrets.token_hex(8), (ResumePoint(),) * start.format.channels
         if start.resume is not None:
@@ -153,8 +84,10 @@ class LiveSession:
         self.audio_received, begin = replay_from(points, start.format.sample_rate)
         self._services = services
         self._outbox = outbox
+        self._on_room = on_room
+        self._full = False
         self._decoder = AudioDecoder(start.format)
-        self._piece = self._decoder.bytes_per_second / PIECES_A_SECOND
+        services.crowd.enter()
         self._waiting = bytearray()
         self._ending: Literal["done", "drained"] | None = None
         self._ended = False
@@ -192,23 +125,42 @@ class LiveSession:
         """Utterances finalised since the session's first sample, of all channels."""
         return sum(lane.point.utterance for lane in self._lanes)
 
-    async def receive_audio(self, data: bytes) -> None:
-        """Take bytes in the format of the start; waits while a lane has too much undecoded audio.
+    def offer(self, data: bytes) -> bool:
+        """Take bytes in the format of the start; whether there is room for more.
 
+        If there is not, a lane has too much undecoded audio: nothing is to be offered until ``on_room`` is called.
         What comes after ``stop`` or ``drain`` is not taken.
         """
         self._waiting += data
-        if len(self._waiting) < self._piece:
-            return
-        data, self._waiting = bytes(self._waiting), bytearray()
+        piece = piece_s(self._services.crowd.size) * self._decoder.bytes_per_second
+        if len(self._waiting) >= piece:
+            self._take_what_fits()
+        return not self._full
+
+    async def receive_audio(self, data: bytes) -> None:
+        """The same for whoever can wait for room."""
+        room = self.offer(data)
+        while not room and self._full and not self._ending:
+            self._progress.clear()
+            await self._progress.wait()
+
+    def _take_what_fits(self) -> None:
+        """Take what waits, a second at a time, as long as no lane has too much undecoded audio."""
         second = self._decoder.bytes_per_second
-        for first in range(0, len(data), second):
-            while not self._ending and self._undecoded > MAX_UNDECODED:
-                self._progress.clear()
-                await self._progress.wait()
-            if self._ending:
+        while self._waiting and not self._ending:
+            if self._undecoded > MAX_UNDECODED:
+                self._full = True
                 return
-            self._take(self._decoder.decode(memoryview(data)[first : first + second]))
+            part = bytes(self._waiting[:second])
+            del self._waiting[:second]
+            self._take(self._decoder.decode(part))
+        self._full = False
+
+    def _look_for_room(self) -> None:
+        """Go on with what waits; if it has all been taken, more may come."""
+        self._take_what_fits()
+        if not self._full and self._on_room is not None:
+            self._on_room()
 
     def flush(self, id: str | int | None) -> None:  # noqa: A002 - the word of the protocol
         """Finalise what was received; too late when everything is being finalised anyway."""
@@ -234,6 +186,8 @@ class LiveSession:
         """Finalise everything; the outbox gets the end after the last final. Only the first call counts."""
         if self._ending:
             return
+        if self._full:  # a drain: what nobody had room for is replayed elsewhere
+            self._waiting.clear()
         self._take_waiting()
         if self._decoder.pending_bytes and reason == "stop":
             self._warn("incomplete_sample", "the audio ended in the middle of a sample, which was left out")
@@ -248,6 +202,10 @@ class LiveSession:
         seconds, utterances = self.audio_seconds, self.utterances
         logger.info("session %s ended at %.1f s, %d utterances", self.id, seconds, utterances)
         self._ending = self._ending or "drained"
+        self._services.crowd.leave()
+        for lane in self._lanes:
+            if lane.scoring is not None:
+                lane.scoring.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*list(self._tasks), return_exceptions=True)
@@ -269,7 +227,7 @@ class LiveSession:
             self._warn("non_finite_samples", "NaN and infinite samples count as silence (said once)")
         for lane in self._lanes:
             lane.receive_audio(samples[lane.channel])
-            self._advance(lane)
+            self._hand_out(lane)
 
     def _advance(self, lane: _Lane) -> None:
         """Hand on what a lane wants and says; called after everything that goes into it."""
@@ -277,10 +235,10 @@ class LiveSession:
             self._say(event, lane)
         for window in lane.session.windows_to_send():
             self._spawn(self._transcribe(lane, window))
-        if not lane.scoring and len(frames := lane.session.take_frames()):
-            lane.scoring = True
-            self._spawn(self._score(lane, frames))
+        self._hand_out(lane)
         self._progress.set()
+        if self._full and self._undecoded <= MAX_UNDECODED:
+            asyncio.get_running_loop().call_soon(self._look_for_room)
         if self._ending and not self._ended and all(lane.session.finished for lane in self._lanes):
             self._ended = True
             self._outbox.end(self._ending)
@@ -298,12 +256,21 @@ class LiveSession:
     def _warn(self, code: str, message: str) -> None:
         self._outbox.say(Said(Warned(code, message)))
 
-    async def _score(self, lane: _Lane, frames: NDArray[np.float32]) -> None:
-        while len(frames):
-            lane.session.receive_scores(await self._services.scorer.score(lane.vad, frames))
+    def _hand_out(self, lane: _Lane) -> None:
+        """Have new frames scored; one call at a time for each lane."""
+        if lane.scoring is None and len(frames := lane.session.take_frames()):
+            lane.scoring = self._services.scorer.submit(lane.vad, frames, partial(self._scored, lane))
+
+    def _scored(self, lane: _Lane, scores: list[float] | EngineError) -> None:
+        lane.scoring = None
+        if isinstance(scores, EngineError):
+            self._failed(scores)
+            return
+        try:
+            lane.session.receive_scores(scores)
             self._advance(lane)
-            frames = lane.session.take_frames()
-        lane.scoring = False
+        except Exception as error:  # noqa: BLE001 - told to the client, and logged
+            self._failed(error)
 
     async def _transcribe(self, lane: _Lane, window: Window) -> None:
         try:
@@ -325,11 +292,19 @@ class LiveSession:
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.error("session %s failed", self.id, exc_info=error)
-            self._outbox.fail(error if isinstance(error, EngineError) else EngineError(str(error)))
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        logger.error("session %s failed", self.id, exc_info=error)
+        self._outbox.fail(error if isinstance(error, EngineError) else EngineError(str(error)))
 
 
-def check_options(options: SessionOptions, model: ModelEntry) -> None:
+def piece_s(sessions: int) -> float:
+    """How long a piece of audio is, seconds, with so many sessions."""
+    return next((seconds for most, seconds in PIECES_S if sessions <= most), LONGEST_PIECE_S)
+
+
+def check_options(options: SessionOptions | FileOptions, model: ModelEntry) -> None:
     """Whether the model can do what is asked of it.
 
     Raises:

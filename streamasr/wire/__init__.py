@@ -9,7 +9,7 @@ from typing import Protocol
 
 from streamasr.core.events import Event
 from streamasr.errors import ClientError, EngineError, Refused
-from streamasr.wire.commands import Command, Reply
+from streamasr.wire.commands import Command, Model, Reply
 from streamasr.wire.native import NativeDialect, error_body
 
 __all__ = ["DIALECTS", "Dialect", "error_body"]
@@ -34,7 +34,7 @@ class Dialect(Protocol):
     def handle_timer(self, now: float) -> list[Command | Reply]:
         """What to do at ``wake_at``."""
 
-    def started(self, session: str, model: str, audio_received: int, resume: str | None = None) -> list[Reply]:
+    def started(self, session: str, model: Model, audio_received: int, resume: str | None = None) -> list[Reply]:
         """The answer to ``Start``. ``audio_received`` counts samples of the input format, per channel.
 
         ``resume`` is the token with which the session can be begun again if no final comes.

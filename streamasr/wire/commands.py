@@ -44,6 +44,14 @@ class Update(msgspec.Struct, frozen=True):
     options: SessionOptions
 
 
+class Model(msgspec.Struct, frozen=True):
+    """The model a session runs on, as clients are told."""
+
+    name: str
+    notice: str = ""
+    """What everybody should know who uses it; empty if there is nothing."""
+
+
 class Send(msgspec.Struct, frozen=True):
     """Send one text frame."""
 

@@ -34,7 +34,7 @@ from streamasr.errors import (
     Refused,
 )
 from streamasr.wire import settings
-from streamasr.wire.commands import Audio, Close, Command, Flush, Reply, Send, Start, Stop, Update
+from streamasr.wire.commands import Audio, Close, Command, Flush, Model, Reply, Send, Start, Stop, Update
 
 MAX_TEXT = 64 * 1024
 """Bytes in a text frame; no message needs more."""
@@ -93,7 +93,7 @@ class NativeDialect:
         """Nothing: this protocol has no timers, and ``wake_at`` is always None."""
         return []
 
-    def started(self, session: str, model: str, audio_received: int, resume: str | None = None) -> list[Reply]:
+    def started(self, session: str, model: Model, audio_received: int, resume: str | None = None) -> list[Reply]:
         """``ready``: the session exists. ``audio_received`` counts samples of the input, per channel.
 
         ``resume`` is the token of the session's beginning, for a connection lost before its first final.
@@ -103,7 +103,7 @@ class NativeDialect:
             "ready",
             session=session,
             settings=settings.effective(self._format, self._options),
-            model={"name": model},
+            model={"name": model.name} | ({"notice": model.notice} if model.notice else {}),
             audio_received=audio_received,
             resume=resume,
         )

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import evalset
 from benchmarks.evalset import Recording, Span
-from benchmarks.scoring import TimedWord, normalise
+from streamasr.bench.scoring import TimedWord, normalise
 
 BUNDLED = evalset.PLACES[-1]
 

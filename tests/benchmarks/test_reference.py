@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import evalset
 from benchmarks.reference import Reference, WholeFile
-from benchmarks.scoring import Errors, count_errors, normalise
+from streamasr.bench.scoring import Errors, count_errors, normalise
 from streamasr.inference.models import resolve
 
 PLACE = evalset.PLACES[-1]

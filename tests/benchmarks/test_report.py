@@ -9,7 +9,7 @@ from rich.console import Console
 from benchmarks import report
 from benchmarks.evalset import Recording
 from benchmarks.results import Heard, Streamed, rows, score
-from benchmarks.scoring import Shown, TimedWord
+from streamasr.bench.scoring import Shown, TimedWord
 
 
 def scores():

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.evalset import Recording
 from benchmarks.results import Heard, Streamed, rows, score
-from benchmarks.scoring import Errors, Shown, TimedWord
+from streamasr.bench.scoring import Errors, Shown, TimedWord
 
 
 def recording(text, name="a", set_="seen"):

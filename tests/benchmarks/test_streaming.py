@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from websockets.asyncio.server import serve
 
-from benchmarks.scoring import TimedWord
 from benchmarks.streaming import TruthError, stream
+from streamasr.bench.scoring import TimedWord
 from streamasr_client import StreamError
 
 READY = {

@@ -17,7 +17,7 @@ KEY = "a key that both servers share, for their tokens"
 
 
 async def serve(port: int) -> asyncio.subprocess.Process:
-    command = [sys.executable, "-m", "streamasr", "serve", "--port", str(port), "--signing-key", KEY]
+    command = [sys.executable, "-m", "streamasr", "serve", "--model", "nano", "--port", str(port), "--signing-key", KEY]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     async for line in process.stdout:

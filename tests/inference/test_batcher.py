@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from streamasr.core.events import Window
-from streamasr.inference.batcher import FILE_BATCH_S, Batcher
+from streamasr.inference.batcher import FILE_BATCH_BESIDE_S, FILE_BATCH_S, LIVE_LATELY_S, Batcher
 
 SECOND = 16_000
 BUDGETS = {"first": 0.3, "partial": 0.6, "final": 0.2, "file": 5.0}
@@ -85,13 +85,23 @@ def test_the_earliest_deadline_goes_first_whatever_came_first():
     assert [names(queue.next_batch(0.0)) for _ in range(5)] == [["d0"], ["c0"], ["b0"], ["a0"], []]
 
 
-def test_an_old_file_goes_before_newer_finals():
+def test_an_old_file_goes_before_newer_partials():
     """Deadlines age: live load cannot starve a file for ever."""
     queue = batcher(max_batch_size=1)
     queue.submit(window("file", 0, "file"), 0.0)
-    queue.submit(window("live", 0, "final"), 4.9)
+    queue.submit(window("live", 0, "partial"), 4.9)
 
     assert names(queue.next_batch(4.9)) == ["file0"]
+
+
+def test_a_final_goes_before_partials_however_late_those_are():
+    """Whoever has stopped speaking waits for the answer; a partial that is overdue is out of date anyway."""
+    queue = batcher(max_batch_size=1)
+    queue.submit(window("a", 0, "partial"), 0.0)
+    queue.submit(window("b", 0, "first"), 0.0)
+    queue.submit(window("c", 0, "final"), 9.0)
+
+    assert [names(queue.next_batch(9.0)) for _ in range(3)] == [["c0"], ["b0"], ["a0"]]
 
 
 def test_an_urgent_window_pulls_the_older_ones_of_its_lane_before_it():
@@ -150,15 +160,26 @@ def test_company_does_not_make_a_punctual_window_late_but_a_late_one_is_not_kept
 
 
 def test_a_batch_with_a_file_is_bounded_in_time():
-    queue = batcher(max_batch_size=16)
+    queue = batcher(max_batch_size=64)
+    for number in range(40):
+        queue.submit(window("file", number, "file", seconds=15), 0.0)
+
+    batch = queue.next_batch(0.0)
+
+    assert len(batch) == 32
+    assert cost(32, 15 * SECOND) <= FILE_BATCH_S < cost(33, 15 * SECOND)
+
+
+def test_it_is_bounded_more_closely_while_there_are_live_windows():
+    queue = batcher(max_batch_size=64)
     for number in range(12):
         queue.submit(window("file", number, "file", seconds=15), 0.0)
     queue.submit(window("live", 0, "partial", seconds=15), 0.0)
 
-    batch = queue.next_batch(0.0)
-
-    assert names(batch) == ["live0", "file0", "file1", "file2", "file3", "file4"]
-    assert cost(len(batch), 15 * SECOND) == pytest.approx(FILE_BATCH_S)
+    assert names(queue.next_batch(0.0)) == ["live0", "file0"]
+    assert names(queue.next_batch(1.0)) == ["file1", "file2"]
+    assert cost(2, 15 * SECOND) == pytest.approx(FILE_BATCH_BESIDE_S)
+    assert len(queue.next_batch(LIVE_LATELY_S + 0.1)) == 9
 
 
 def test_live_windows_that_join_an_urgent_file_are_bounded_as_well():
@@ -167,7 +188,24 @@ def test_live_windows_that_join_an_urgent_file_are_bounded_as_well():
     for lane in "abcdefgh":
         queue.submit(window(lane, 0, "partial", seconds=15), 5.0)
 
-    assert names(queue.next_batch(5.0)) == ["file0", "a0", "b0", "c0", "d0", "e0"]
+    assert names(queue.next_batch(5.0)) == ["file0", "a0"]
+
+
+def test_a_file_that_sent_more_than_can_be_done_in_time_still_goes_after_live_windows():
+    """Only when none of its windows has left for as long as they may wait does one go first."""
+    queue = batcher(max_batch_size=1)
+    for number in range(3):
+        queue.submit(window("file", number, "file"), 0.0)
+    assert names(queue.next_batch(4.0)) == ["file0"]
+
+    for lane in "ab":
+        queue.submit(window(lane, 0, "partial"), 8.0)
+    assert names(queue.next_batch(8.0)) == ["a0"]  # file1 was due at 5, were it not for the window that left at 4
+
+    assert names(queue.next_batch(8.0)) == ["b0"]
+    queue.submit(window("c", 0, "partial"), 9.0)
+    assert names(queue.next_batch(9.0)) == ["file1"]
+    assert names(queue.next_batch(9.0)) == ["c0"]
 
 
 def test_a_file_window_that_alone_takes_longer_than_that_runs_alone():
@@ -221,7 +259,7 @@ def test_the_repr_of_a_long_queue_stays_short():
 
 
 class AnyUse(RuleBasedStateMachine):
-    """Any sequence of uses, against the plainest model: every window's deadline, in the order of arrival."""
+    """Any sequence of uses, against the plainest model: every window's urgency, in the order of arrival."""
 
     lanes = st.sampled_from("abcd")
     taken = Bundle("taken")
@@ -233,6 +271,13 @@ class AnyUse(RuleBasedStateMachine):
         self.model = {}  # (lane, number) -> (window, due_at), in the order of arrival
         self.numbers = dict.fromkeys("abcd", 0)
         self.last_run = dict.fromkeys("abcd", -1)
+        self.file_at = float("-inf")
+
+    def urgency(self, queued, due_at):
+        """Finals first; a file's window is due when none has left for as long as it may wait."""
+        if queued.kind == "file":
+            due_at = max(due_at, self.file_at + queued.budget_s)
+        return (queued.kind != "final", due_at)
 
     def leave(self, windows):
         """Each window leaves once, and only if it was queued."""
@@ -278,8 +323,8 @@ class AnyUse(RuleBasedStateMachine):
 
     @rule()
     def next_batch(self):
-        earliest = min((due_at for _, due_at in self.model.values()), default=None)
-        urgent = {w.lane for w, due_at in self.model.values() if due_at == earliest}
+        earliest = min((self.urgency(*queued) for queued in self.model.values()), default=None)
+        urgent = {w.lane for w, due_at in self.model.values() if self.urgency(w, due_at) == earliest}
 
         batch = self.queue.next_batch(self.now)
 
@@ -292,6 +337,7 @@ class AnyUse(RuleBasedStateMachine):
             assert cost(len(batch), max(w.encoder_samples for w in batch)) <= FILE_BATCH_S
         self.leave(batch)
         for w in batch:
+            self.file_at = self.now if w.kind == "file" else self.file_at
             older = [n for lane, n in self.model if lane == w.lane and n < w.number]
             assert not older
             assert w.number > self.last_run[w.lane]

@@ -1,7 +1,12 @@
 """The engine on the embedded model: what a window asks for, it gets, whatever shares its batch."""
 
 import asyncio
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
+import ctranslate2
 import msgspec
 import numpy as np
 import pytest
@@ -254,11 +259,14 @@ def test_longer_inputs_and_larger_batches_cost_more(engine):
     assert engine.cost(20, 5 * S) > 20 * engine.cost(1, 5 * S)  # … until the cache is full
 
 
-def test_the_cost_is_scaled_by_what_a_window_takes_here():
-    """A clock that runs a hundredth of a second while a window runs: 5 s of input are 16 ms in the table."""
-    ticks = iter([1.0, 1.032])
-    measured = Ct2Engine(NANO, threads=1, clock=lambda: next(ticks))
-    assert measured.cost(1, 5 * S) == pytest.approx(0.032)
+def test_the_cost_is_scaled_by_what_a_window_takes_here(engine):
+    """By a clock that ticks once a millisecond's reading, a window of six stages takes seven."""
+    ticks = itertools.count()
+    measured = Ct2Engine(NANO, threads=1, clock=lambda: next(ticks) / 1000)
+    assert measured.cost(1, 5 * S) == pytest.approx(0.006)
+    assert measured.cost(1, 30 * S) / measured.cost(1, 5 * S) == pytest.approx(
+        engine.cost(1, 30 * S) / engine.cost(1, 5 * S)
+    )
     measured.close()
 
 
@@ -267,7 +275,7 @@ def test_a_file_that_is_no_model_is_one_clear_sentence(tmp_path):
         (tmp_path / file.name).symlink_to(file)
     (tmp_path / "model.bin").unlink()
     (tmp_path / "model.bin").write_bytes(b"not a model")
-    with pytest.raises(ModelError, match="cannot be run") as error:
+    with pytest.raises(ModelError, match="not a model in CTranslate2 format") as error:
         Ct2Engine(resolve(str(tmp_path)), threads=1)
     assert "\n" not in str(error.value)
 
@@ -275,3 +283,95 @@ def test_a_file_that_is_no_model_is_one_clear_sentence(tmp_path):
 def test_the_largest_batch_is_the_devices_unless_it_is_told():
     assert Ct2Engine(NANO, threads=1).max_batch_size == 8
     assert Ct2Engine(NANO, threads=1, max_batch=2).max_batch_size == 2
+
+
+def test_batches_run_at_once_on_replicas_and_are_heard_as_if_alone(engine):
+    """On a CPU replicas share the weights; each answer is its own window's."""
+    replicated = Ct2Engine(NANO, threads=1, replicas=3)
+    assert replicated.parallel == 3
+    windows = mixed()
+    singles = [alone(engine, wanted) for wanted in windows]
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(lambda wanted: alone(replicated, wanted), windows * 3))
+    for single, answer in zip(singles * 3, answers, strict=True):
+        close(answer, single)
+    replicated.close()
+
+
+def test_each_device_has_its_own_model_and_runs_a_batch_beside_the_others(monkeypatch):
+    """Two calls of three meet inside two devices; the third takes its turn after one of them."""
+    whisper, indexes = ctranslate2.models.Whisper, []
+    together = threading.Barrier(2, timeout=20)
+
+    def on_device(path, *, device, device_index, **options):
+        indexes.append((device, device_index))
+        return whisper(path, **options)
+
+    monkeypatch.setattr(ctranslate2.models, "Whisper", on_device)
+    engine = Ct2Engine(NANO, device="cuda", device_index=(0, 2), threads=1)
+    assert indexes == [("cuda", 0), ("cuda", 2)]
+    assert engine.parallel == 2
+    running, most = [], []
+
+    class Meeting:
+        def __init__(self, model):
+            self.model = model
+            self.n_mels = model.n_mels
+
+        def encode(self, *args, **options):
+            running.append(self)
+            most.append(len(running))
+            together.wait()
+            return self.model.encode(*args, **options)
+
+        def __getattr__(self, name):
+            return getattr(self.model, name)
+
+        def align(self, *args):
+            running.remove(self)
+            return self.model.align(*args)
+
+    for model in [engine._free.get() for _ in range(2)]:
+        engine._free.put(Meeting(model))
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: alone(engine, window("seen_000")), range(4)))
+    assert max(most) == 2
+    assert {text(answer) for answer in answers} == {RECORDINGS["seen_000"].text}
+    engine.close()
+
+
+def test_where_a_batchs_time_went_is_told_after_it():
+    measured = Ct2Engine(NANO, threads=1)
+    told = []
+    measured.on_stages = told.append
+    begun = time.perf_counter()
+    measured.transcribe([window("seen_000"), window("lang_de_003")])
+    took = time.perf_counter() - begun
+    (stages,) = told
+    parts = msgspec.structs.astuple(stages)
+    assert all(part > 0 for part in parts)
+    assert 0.5 * took < sum(parts) <= took
+
+
+def test_a_device_that_cannot_run_the_first_window_is_named_with_what_to_do(monkeypatch):
+    """As CTranslate2 has it: the model loads, and only the first product misses the library."""
+
+    def encode(self, model, batch):
+        raise RuntimeError("Library libcublas.so.12 is not found or cannot be loaded")
+
+    monkeypatch.setattr(Ct2Engine, "_transcribe", encode)
+    with pytest.raises(
+        ModelError, match=r"cannot be run on cpu: Library libcublas\.so\.12 .*streamasr\[cuda\]"
+    ) as error:
+        Ct2Engine(NANO, threads=1)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_drawn_at_random_comes_out_again_in_the_same_order():
+    """The seed is the engine's, not the window's: the second time the same window is heard differently."""
+    windows = [window("noisy_012", temperature=1.0), window("unseen_014", temperature=1.0)] * 2
+    one, other = Ct2Engine(NANO, threads=1), Ct2Engine(NANO, threads=1)
+    heard = [text(alone(one, w)) for w in windows]
+    assert heard == [text(alone(other, w)) for w in windows]
+    assert len(set(heard)) > 2

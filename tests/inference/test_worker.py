@@ -130,6 +130,25 @@ async def test_the_engine_lives_on_one_thread_of_its_own(engine):
     assert not engine.closed_on.is_alive()
 
 
+async def test_every_device_works_at_once_and_no_more_batches_run_than_there_are_devices():
+    begun, release = [threading.Event() for _ in range(3)], threading.Event()
+    waiting = iter(begun)
+
+    def spend(_):
+        next(waiting).set()
+        assert release.wait(5)
+
+    backend = await started(FixedCostEngine([(160_000, 0.1, 0.1)], spend, max_batch_size=1, parallel=2))
+    tasks = await submit(backend, window("a"), window("b"), window("c"))
+
+    assert await asyncio.to_thread(begun[1].wait, 5)
+    assert not begun[2].is_set()
+    release.set()
+    answers = await asyncio.gather(*tasks)
+    assert [answer.lane for answer in answers] == ["a", "b", "c"]
+    await backend.close()
+
+
 async def test_start_raises_what_the_factory_raises():
     def factory():
         raise ModelError("no model here")
@@ -325,7 +344,19 @@ async def test_every_batch_is_told_to_the_observer():
 
     took = pytest.approx(0.3)
     assert records == [
-        BatchRecord(size=2, failed=0, encoder_samples=64_000, padded_share=3 / 8, queue_ages=(0.0, 0.0), engine_s=took)
+        BatchRecord(
+            size=2,
+            failed=0,
+            encoder_samples=64_000,
+            padded_share=3 / 8,
+            queue_ages=(0.0, 0.0),
+            engine_s=took,
+            ended_at=clock(),
+            devices=1,
+            lanes=("a", "b"),
+            kinds=("final", "final"),
+            superseded=0,
+        )
     ]
 
 
@@ -343,6 +374,20 @@ async def test_queue_ages_and_failures_are_in_the_record():
     await backend.close()
 
     assert [(r.size, r.failed, r.queue_ages) for r in records] == [(1, 0, (0.0,)), (2, 1, (0.75, 0.5))]
+
+
+async def test_superseded_partials_are_told_with_the_batch_that_ends_next():
+    records = []
+    engine = HeldEngine()
+    backend = await started(engine, observer=records.append)
+    held = await hold(backend, engine)
+    tasks = await submit(backend, *(window("a", number, "partial") for number in range(3)))
+    engine.release.set()
+    await asyncio.gather(held, *tasks, return_exceptions=True)
+    await backend.submit(window("b"))
+    await backend.close()
+
+    assert [(r.lanes, r.superseded) for r in records] == [(("hold",), 2), (("a",), 0), (("b",), 0)]
 
 
 async def test_headroom_is_the_idle_share_of_the_last_five_seconds():

@@ -37,13 +37,17 @@ def test_nothing_given_is_the_defaults():
 def test_flag_variable_and_key_set_the_same(option, toml):
     value = {
         "model": "m",
+        "model_entry": "f",
+        "fallback": "none",
         "host": "h",
         "signing_key": KEY,
         "device": "cpu",
         "compute_type": "int8",
         "log_level": "debug",
+        "admission": "off",
+        "min_headroom": 0.25,
     }
-    wanted = value.get(option.name, 2_000 if option.name in {"port", "max_frame_bytes"} else 3)
+    wanted = value.get(option.name, 2_000 if option.name in {"port", "max_frame_bytes", "max_file_bytes"} else 3)
     file = toml(f"{option.name} = {wanted!r}")
 
     settings = load(option.flag, str(wanted))

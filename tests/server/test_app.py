@@ -15,11 +15,12 @@ from helpers import PATIENCE_S, RATE, TONE_MODEL, HeldEngine, pcm, serving, talk
 from websockets.exceptions import InvalidStatus
 
 from streamasr.errors import ConfigError, ModelError
-from streamasr.inference.fake import ToneCodeEngine, tone_words
+from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_words
+from streamasr.inference.loading import Loaded, Loading
 from streamasr.inference.models import Guards
 from streamasr.inference.worker import LocalBackend
 from streamasr.ops.config import Settings
-from streamasr.server.app import Server, bind, run
+from streamasr.server.app import App, Server, bind, run
 
 WORDS = random.Random(0).sample(range(64), 12)
 SPEECH = pcm(tone_words(WORDS, lead=RATE // 2, tail=800))
@@ -147,7 +148,7 @@ def test_a_host_that_is_not_ours_is_one_sentence():
         bind(Settings(host="host.invalid", port=0))
 
 
-def test_a_model_that_cannot_be_run_ends_the_server_before_its_port_opens():
+def test_a_model_that_cannot_be_run_ends_the_server():
     def fail() -> ToneCodeEngine:
         raise ModelError("the model cannot be run")
 
@@ -162,15 +163,20 @@ def test_a_model_that_cannot_be_run_ends_the_server_before_its_port_opens():
         socket.create_connection(address)
 
 
-async def test_a_slow_model_keeps_sessions_out_but_the_port_opens(monkeypatch):
-    monkeypatch.setattr("streamasr.server.app.HEAD_START_S", 0.0)
+async def test_while_the_model_is_on_its_way_the_port_is_open_and_says_how_far_it_has_come():
     let, ready = threading.Event(), asyncio.Event()
 
     def load() -> ToneCodeEngine:
         let.wait(PATIENCE_S)
         return ToneCodeEngine()
 
-    app = tone_app(LocalBackend(load))
+    async def source(loading: Loading) -> Loaded:
+        loading.report("downloading 75 MB", 0.5)
+        await downloaded.wait()
+        return Loaded(model=TONE_MODEL, backend=LocalBackend(load), reason="the only one", notice="it knows tones")
+
+    downloaded = asyncio.Event()
+    app = App(Settings(port=0), source, ToneVad)
     listener = bind(app.settings)
     server = Server(app, ready.set)
     port = listener.getsockname()[1]
@@ -181,15 +187,27 @@ async def test_a_slow_model_keeps_sessions_out_but_the_port_opens(monkeypatch):
         answer = await http.get("/readyz")
         assert answer.status_code == 503
         assert answer.headers["Retry-After"]
+        assert answer.json()["percent"] == 40
+        assert "downloading 75 MB (40 %)" in answer.json()["reason"]
+        assert (await http.get("/v1/models")).json()["data"] == []
         with pytest.raises(InvalidStatus) as refused:
             async with talking(f"ws://127.0.0.1:{port}/v1/stream"):
                 pass
         assert refused.value.response.status_code == 503
+        assert refused.value.response.headers["Retry-After"]
 
+        downloaded.set()
+        while "warming up" not in (answer := (await http.get("/readyz")).json())["reason"]:
+            assert answer["percent"] == 40
+        assert answer["percent"] == 80
         let.set()
         async with asyncio.timeout(PATIENCE_S):
             await ready.wait()
         assert (await http.get("/readyz")).status_code == 200
+        (model,) = (await http.get("/v1/models")).json()["data"]
+        assert (model["reason"], model["notice"]) == ("the only one", "it knows tones")
+        async with talking(f"ws://127.0.0.1:{port}/v1/stream?sample_rate=16000") as talk:
+            assert (await talk.until("ready"))["model"] == {"name": "tones", "notice": "it knows tones"}
     server.stop()
     await task
 

@@ -3,7 +3,7 @@
 import httpx
 import pytest
 import pytest_asyncio
-from helpers import talking
+from helpers import RATE, pcm, spoken, talking
 from websockets.exceptions import InvalidStatus
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,6 +29,30 @@ async def test_the_model_is_listed_as_openai_lists_models(http):
     assert model["object"] == "model"
     assert model["languages"] == ["en", "de"]
     assert model["tasks"] == ["transcribe"]
+
+
+async def test_the_stats_tell_what_was_heard(http, server):
+    before = (await http.get("/v1/stats")).json()
+    async with talking(server.url, sample_rate=RATE) as talk:
+        await talk.audio(pcm(spoken([1, 2, 3])))
+        await talk.until("final")
+        during = (await http.get("/v1/stats")).json()
+        await talk.say("stop")
+        await talk.to_the_end()
+    await server.left()
+    after = (await http.get("/v1/stats")).json()
+
+    assert during["model"] == "tones"
+    assert during["sessions"]["open"] == before["sessions"]["open"] + 1
+    assert during["sessions"]["speaking"] >= 1
+    assert after["sessions"]["open"] == before["sessions"]["open"]
+    assert after["sessions"]["ended"] == before["sessions"]["ended"] + 1
+    assert after["windows"]["final"] > before["windows"]["final"]
+    assert after["batches"]["windows"] == sum(int(size) * n for size, n in after["batches"]["sizes"].items())
+    assert after["queue_age_s"]["p50"] <= after["queue_age_s"]["p95"] <= after["queue_age_s"]["p99"]
+    assert after["stages_s"]["gate"] > before["stages_s"]["gate"]
+    assert after["uptime_s"] > before["uptime_s"]
+    assert after["cpu_s"] > before["cpu_s"]
 
 
 async def test_a_plain_request_of_the_socket_is_told_to_upgrade(http, server):

@@ -33,10 +33,12 @@ class Backend(LocalBackend):
         super().__init__(ToneCodeEngine)
         self.let = asyncio.Event()
         self.let.set()
+        self.asked = asyncio.Event()
         self.failure: EngineError | None = None
         self.discarded: list[str] = []
 
     async def submit(self, window) -> Hypothesis:
+        self.asked.set()
         await self.let.wait()
         if self.failure:
             raise self.failure
@@ -134,6 +136,8 @@ async def test_close_ends_every_task_and_forgets_the_windows(app):
     session = LiveSession(start, app.registry.services, Outbox())
     await session.receive_audio(pcm(np.stack([spoken(WORDS)] * 2)))
     session.flush(1)
+    async with asyncio.timeout(PATIENCE_S):
+        await backend.asked.wait()
     during = asyncio.all_tasks() - before
     await session.close()
 

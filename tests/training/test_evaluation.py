@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.evalset import Recording, Span
-from benchmarks.scoring import TimedWord
+from streamasr.bench.scoring import TimedWord
 from streamasr.core.events import Hypothesis, Word
 from training.evaluation.measure import invented, spoken_text, time_errors
 from training.evaluation.table import ROWS, markdown, reached

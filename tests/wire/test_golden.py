@@ -37,7 +37,7 @@ from streamasr.errors import (
     WindowFailed,
 )
 from streamasr.wire import error_body
-from streamasr.wire.commands import Close, Command, Reply, Send
+from streamasr.wire.commands import Close, Command, Model, Reply, Send
 from streamasr.wire.native import NativeDialect
 from streamasr.wire.settings import UPDATABLE, effective
 
@@ -64,7 +64,7 @@ def say(event: Event, channel: int | None = 0, resume: str | None = None) -> Ste
 
 
 def ready(audio_received: int = 0) -> Step:
-    return lambda dialect: dialect.started("9f3b6c0de8a14257", "nano", audio_received, "eyJzIjowfQ.u3Zp")
+    return lambda dialect: dialect.started("9f3b6c0de8a14257", Model("nano"), audio_received, "eyJzIjowfQ.u3Zp")
 
 
 def updated(dialect: NativeDialect) -> list[Reply]:

@@ -17,7 +17,7 @@ from streamasr.errors import (
     WindowFailed,
 )
 from streamasr.wire import DIALECTS, error_body
-from streamasr.wire.commands import Audio, Close, Command, Flush, Reply, Send, Start, Stop, Update
+from streamasr.wire.commands import Audio, Close, Command, Flush, Model, Reply, Send, Start, Stop, Update
 from streamasr.wire.native import MAX_TEXT, NativeDialect
 
 
@@ -25,7 +25,7 @@ def started(**query: str) -> NativeDialect:
     """A dialect whose session is open; its `ready` was seq 0."""
     dialect = NativeDialect({"sample_rate": "16000", **query})
     dialect.open(0.0)
-    dialect.started("s", "nano", 0)
+    dialect.started("s", Model("nano"), 0)
     return dialect
 
 
@@ -337,7 +337,7 @@ class Shell:
             match item:
                 case Start(format=format_):
                     self.channels = format_.channels
-                    self.items += self.dialect.started("s", "nano", 0)
+                    self.items += self.dialect.started("s", Model("nano"), 0)
                 case Update():
                     self.items += self.dialect.updated()
                 case Flush(id=name):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.evalset import Pcm, Recording, Span, load, read_audio, utterances
-from benchmarks.scoring import Errors, align, count_errors, normalise
+from streamasr.bench.scoring import Errors, align, count_errors, normalise
 from streamasr.core.events import SAMPLE_RATE, Hypothesis, Window
 from streamasr.inference.ct2 import Ct2Engine
 from streamasr.inference.models import resolve

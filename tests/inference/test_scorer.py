@@ -8,7 +8,7 @@ import pytest
 
 from streamasr.core.events import FRAME
 from streamasr.errors import EngineError
-from streamasr.server.scorer import FRAMES_AT_ONCE, Scorer
+from streamasr.inference.scorer import FRAMES_AT_ONCE, Scorer
 
 PATIENCE_S = 10.0
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.scoring import (
+from streamasr.bench.scoring import (
     Errors,
     Op,
     Shown,
@@ -17,6 +17,7 @@ from benchmarks.scoring import (
     align_prefix,
     count_errors,
     doubled_words,
+    errors_by_block,
     lost_runs,
     mean_absolute,
     normalise,
@@ -252,3 +253,15 @@ def test_a_long_session_is_scored_quickly_and_exactly():
 def test_what_was_said_twice_is_not_doubled():
     assert doubled_words(["no", "no", "no", "never"], ["no", "no", "no", "never"]) == 0
     assert doubled_words(["no", "no", "never"], ["no", "no", "no", "never"]) == 1
+
+
+@given(sentences, sentences, st.integers(1, 4))
+def test_blocks_hold_all_errors_and_words_once(ref, hyp, size):
+    blocks = errors_by_block(ref, hyp, size)
+
+    assert sum(blocks, Errors()) == count_errors(ref, hyp)
+    assert [block.words for block in blocks[:-1]] == [size] * (len(blocks) - 1)
+
+
+def test_an_inserted_word_belongs_to_the_block_of_the_word_before_it():
+    assert errors_by_block(["a", "b", "c"], ["a", "b", "x", "c"], 2) == [Errors(ins=1, words=2), Errors(words=1)]
