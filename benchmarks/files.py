@@ -30,6 +30,7 @@ from benchmarks.report import Grid, rich_table
 from streamasr.bench.scoring import Errors, Interval, count_errors, normalise, paired_bootstrap
 from streamasr.core.events import Segment
 from streamasr.core.options import FileOptions
+from streamasr.inference.engine import Engine
 from streamasr.inference.files import Preparation, Transcriber
 from streamasr.inference.files import Progress as FileProgress
 from streamasr.inference.models import ModelEntry, resolve
@@ -49,10 +50,13 @@ class System(Protocol):
 class Ours:
     """The file lane, as the command line uses it."""
 
-    def __init__(self, entry: ModelEntry, threads: int, beam: int) -> None:
+    def __init__(
+        self, entry: ModelEntry, threads: int, options: FileOptions, *, engine: Callable[..., Engine] | None = None
+    ) -> None:
         self._entry = entry
         self._threads = threads
-        self._beam = beam
+        self._options = options
+        self._engine = engine
         self._runner = asyncio.Runner()
         self._transcriber = self._runner.run(self._start())
         self.preparation: list[Preparation] = []
@@ -74,7 +78,8 @@ class Ours:
         from streamasr.inference.vad import VadModel
         from streamasr.inference.worker import LocalBackend
 
-        self._backend = LocalBackend(lambda: Ct2Engine(self._entry, threads=self._threads, clock=time.perf_counter))
+        engine = self._engine or Ct2Engine
+        self._backend = LocalBackend(lambda: engine(self._entry, threads=self._threads, clock=time.perf_counter))
         await self._backend.start()
         self._scorer = Scorer()
         return Transcriber(self._backend, self._scorer, VadModel(), self._entry.policy())
@@ -83,7 +88,7 @@ class Ours:
         from streamasr.inference.media import decode
 
         texts = []
-        options = FileOptions(language=language, beam_size=self._beam)
+        options = msgspec.structs.replace(self._options, language=language)
         async for item in self._transcriber.transcribe(decode(path), options):
             if isinstance(item, Segment):
                 texts.append(item.text)
@@ -267,7 +272,7 @@ def _measure(arguments: argparse.Namespace, console: Console) -> Measured:
     place = arguments.place or evalset.default_place()
     recordings = evalset.load(place, tuple(arguments.sets.split(",")), arguments.every)
     threads, beam = arguments.threads, arguments.beam
-    ours = Ours(entry, threads, beam)
+    ours = Ours(entry, threads, FileOptions(beam_size=beam))
     systems: dict[str, System] = {OURS: ours}
     systems[BATCHED] = FasterWhisper(entry, threads, beam, batched=True)
     if not arguments.no_plain:

@@ -21,7 +21,7 @@ from benchmarks.evalset import Pcm, Recording, default_place, load, read_audio
 from benchmarks.reference import Reference
 from benchmarks.results import Heard, Row, Score, Streamed, rows, score
 from streamasr.bench.simulated import Simulation, Stream
-from streamasr.bench.streamed import shown
+from streamasr.bench.streamed import erased_words, final_words, shown
 from streamasr.core.events import SAMPLE_RATE, Window
 from streamasr.core.options import SessionOptions
 from streamasr.core.policy import Policy, ms
@@ -65,11 +65,11 @@ class Sweep:
             heard = Heard(reference=reference.transcribe(pcm, recording))
             self._heard.append((recording, pcm if pauses else without_pauses(pcm, recording), heard))
 
-    def row(self, changes: dict[str, float], label: str) -> tuple[list[Row], int]:
-        """Stream everything under a changed policy; figures per set, and how many windows it took."""
+    def row(self, changes: dict[str, float], label: str) -> tuple[list[Row], str]:
+        """Stream everything under a changed policy; figures per set, and what it took and was like, in words."""
         policy = changed(self.policy, changes)
         scores: list[Score] = []
-        windows = 0
+        windows = taken_back = words = 0
         for recording, pcm, heard in track(self._heard, label):
             simulation = Simulation(self._engine, self._vad.lane, policy, partial(batch_cost, self._engine))
             options = SessionOptions(
@@ -77,8 +77,12 @@ class Sweep:
             )
             log = simulation.run([Stream(pcm, options)])[0]
             windows += len(simulation.windows)
-            scores.append(score(recording, Streamed(log=tuple(shown(log))), heard, real_time=self._pauses))
-        return rows(scores), windows
+            seen = tuple(shown(log))
+            taken_back += erased_words(seen, recording.lang)
+            words += len(final_words(seen))
+            scores.append(score(recording, Streamed(log=seen), heard, real_time=self._pauses))
+        restless = f"{100 * taken_back / words:.0f} shown words taken back for each 100" if words else "no words"
+        return rows(scores), f"{windows} windows; {restless}"
 
 
 def without_pauses(pcm: Pcm, recording: Recording) -> Pcm:
@@ -110,9 +114,9 @@ def changed(policy: Policy, changes: dict[str, float]) -> Policy:
     return msgspec.structs.replace(policy, **values)
 
 
-def lines(label: str, figures: Sequence[Row], windows: int) -> list[str]:
+def lines(label: str, figures: Sequence[Row], about: str) -> list[str]:
     """One Markdown table."""
-    table = [f"**{label}** ({windows} windows)", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
+    table = [f"**{label}** ({about})", "", "| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
     for row in figures:
         d = row.difference
         lags = [f"{p50:.2f}/{p95:.2f} s" for p50, p95 in (row.shown, row.stable)]

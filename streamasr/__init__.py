@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamasr.api import Recognizer, stream, transcribe, transcribe_batch
-    from streamasr.embedded import AsyncRecognizer, recognizer
+    from streamasr.api import Recognizer, recognizer, stream, transcribe, transcribe_batch
+    from streamasr.embedded import AsyncRecognizer
     from streamasr.results import Segment, Transcript, Word
 
 __version__ = "0.1.0"
@@ -32,7 +32,7 @@ _HOMES = {
     "Segment": "results",
     "Transcript": "results",
     "Word": "results",
-    "recognizer": "embedded",
+    "recognizer": "api",
     "stream": "api",
     "transcribe": "api",
     "transcribe_batch": "api",

@@ -8,13 +8,11 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypedDict, TypeVar, Unpack
-
-import msgspec
+from typing import Any, BinaryIO, Literal, TypedDict, TypeVar, Unpack, overload
 
 from streamasr.core.events import SAMPLE_RATE, Segment
 from streamasr.core.options import FileOptions
-from streamasr.errors import EngineError, InvalidSetting
+from streamasr.errors import EngineError, StreamASRError
 from streamasr.inference import media
 from streamasr.inference.engine import Stages
 from streamasr.inference.files import Lost, Progress, Transcriber
@@ -29,6 +27,8 @@ from streamasr.server.auth import Signer
 from streamasr.server.outbox import Ended, Failed, Outbox, Said
 from streamasr.server.registry import Services
 from streamasr.server.sessions import LiveSession, check_options
+from streamasr.wire import files
+from streamasr.wire import settings as live
 from streamasr.wire.commands import Model, Send, Start
 from streamasr.wire.native import NativeDialect
 from streamasr_client.events import Event, parse
@@ -77,7 +77,7 @@ class StreamSettings(TypedDict, total=False):
 
 
 class AsyncRecognizer:
-    """A model that is loaded; made by ``recognizer()``. Any number of recordings and streams share it."""
+    """A model that is loaded; made by ``streamasr.recognizer()``. Any number of recordings and streams share it."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -120,18 +120,42 @@ class AsyncRecognizer:
         failed = [Stretch(start=x.start / SAMPLE_RATE, end=x.end / SAMPLE_RATE, reason=x.reason) for x in lost]
         return Transcript.of(segments, duration_s=read_s, model=self.model, failed=failed)
 
-    async def transcribe_batch(self, sources: Iterable[Source], **options: Unpack[FileSettings]) -> list[Transcript]:
+    @overload
+    async def transcribe_batch(
+        self, sources: Iterable[Source], *, return_errors: Literal[False] = False, **options: Unpack[FileSettings]
+    ) -> list[Transcript]: ...
+
+    @overload
+    async def transcribe_batch(
+        self, sources: Iterable[Source], *, return_errors: bool, **options: Unpack[FileSettings]
+    ) -> list[Transcript | StreamASRError]: ...
+
+    async def transcribe_batch(
+        self, sources: Iterable[Source], *, return_errors: bool = False, **options: Unpack[FileSettings]
+    ) -> Any:
         """Transcribe recordings, several at a time; the transcripts stand in the order of the sources.
 
+        Args:
+            sources: the recordings.
+            return_errors: let the error of a recording stand in the place of its transcript, and do the others;
+                else the first error ends the batch.
+            options: how, for all of them.
+
         Raises:
-            MediaError: one of them is not audio that can be read.
+            MediaError: one of them is not audio that can be read, unless errors are returned.
             InvalidSetting: an option is wrong, or more than the model can do.
         """
+        check_options(file_options(**options), self._services.model)  # wrong for one, wrong for all
         free = asyncio.Semaphore(BATCH_JOBS)
 
-        async def one(source: Source) -> Transcript:
+        async def one(source: Source) -> Transcript | StreamASRError:
             async with free:
-                return await self.transcribe(source, **options)
+                try:
+                    return await self.transcribe(source, **options)
+                except StreamASRError as error:
+                    if not return_errors:
+                        raise
+                    return error
 
         tasks = [asyncio.create_task(one(source)) for source in sources]
         try:
@@ -179,6 +203,8 @@ class AsyncRecognizer:
             InvalidSetting: a setting is wrong, or more than the model can do.
         """
         loop = asyncio.get_running_loop()
+        for name, value in settings.items():
+            live.check(name, value)
         dialect = NativeDialect({"sample_rate": "16000"} | {name: _as_query(value) for name, value in settings.items()})
         outbox = Outbox(max_events=1 << 20, max_bytes=1 << 30)  # the reader is ours
         (start,) = (item for item in dialect.open(loop.time()) if isinstance(item, Start))
@@ -208,8 +234,8 @@ class AsyncRecognizer:
 
 
 @asynccontextmanager
-async def recognizer(
-    settings: Settings | None = None,
+async def load(
+    settings: Settings,
     *,
     purpose: Purpose = "files",
     terminal: bool = False,
@@ -219,7 +245,7 @@ async def recognizer(
     """Load a model; it is freed at the end of the block.
 
     Args:
-        settings: its ``Model`` group says which model, and on what. None: the defaults.
+        settings: its ``Model`` group says which model, and on what.
         purpose: what it is for: ``files`` takes all cores, ``live`` leaves some to what comes in.
         terminal: whether a person sees what is printed, who may prefer nano to nothing.
         watcher: told how the model comes, from any thread.
@@ -228,9 +254,8 @@ async def recognizer(
     Raises:
         ModelError: the model cannot be had, or cannot be run.
     """
-    chosen = settings or Settings()
     loading = Loading(watcher)
-    source = await asyncio.to_thread(model_source, chosen, terminal=terminal, purpose=purpose, on_stages=on_stages)
+    source = await asyncio.to_thread(model_source, settings, terminal=terminal, purpose=purpose, on_stages=on_stages)
     try:
         loaded = await source(loading)
     finally:
@@ -243,9 +268,9 @@ async def recognizer(
                 backend=loaded.backend,
                 vad=VadModel(),
                 scorer=scorer,
-                signer=Signer(chosen.signing_key),
+                signer=Signer(settings.signing_key),
                 model=loaded.model,
-                policy=loaded.model.policy(encoder_window_s=chosen.encoder_window),
+                policy=loaded.model.policy(encoder_window_s=settings.encoder_window),
                 reason=loaded.reason,
                 notice=loaded.notice,
             )
@@ -261,10 +286,7 @@ def file_options(**options: Unpack[FileSettings]) -> FileOptions:
     Raises:
         InvalidSetting: one is unknown, of the wrong type or out of range.
     """
-    try:
-        return msgspec.convert(options, FileOptions)
-    except msgspec.ValidationError as error:
-        raise InvalidSetting(str(error)) from error
+    return FileOptions(**{name: files.check(name, value) for name, value in options.items()})
 
 
 def settings_of(**values: Any) -> Settings:

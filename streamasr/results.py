@@ -146,6 +146,10 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         """All words, in order."""
         return tuple(word for segment in self.segments for word in segment.words)
 
+    def to_text(self) -> str:
+        """The text, a segment to a line."""
+        return "".join(segment.text + "\n" for segment in self.segments)
+
     def to_json(self) -> str:
         """One JSON object, indented: ``text``, then this object's fields; ``docs/topics/captions.md`` lists them."""
         fields = {"text": self.text, **msgspec.to_builtins(self)}
@@ -169,19 +173,19 @@ class Transcript(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: the directory does not exist or cannot be written to; so do the other ``save_`` methods.
         """
-        _save(path, "".join(segment.text + "\n" for segment in self.segments))
+        write_whole(path, self.to_text())
 
     def save_json(self, path: str | os.PathLike[str]) -> None:
         """Write ``to_json()``."""
-        _save(path, self.to_json() + "\n")
+        write_whole(path, self.to_json() + "\n")
 
     def save_srt(self, path: str | os.PathLike[str], limits: CueLimits = DEFAULT_LIMITS) -> None:
         """Write ``to_srt(limits)``."""
-        _save(path, self.to_srt(limits))
+        write_whole(path, self.to_srt(limits))
 
     def save_vtt(self, path: str | os.PathLike[str], limits: CueLimits = DEFAULT_LIMITS) -> None:
         """Write ``to_vtt(limits)``."""
-        _save(path, self.to_vtt(limits))
+        write_whole(path, self.to_vtt(limits))
 
 
 def _seconds(samples: int) -> float:
@@ -219,8 +223,12 @@ def _spoken_longest(segments: Sequence[events.Segment]) -> tuple[str, float]:
     return language, certain[language] / lengths[language]
 
 
-def _save(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file whole or not at all: a reader, or a resumed run, never finds half of it."""
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file whole or not at all: a reader, or a resumed run, never finds half of it.
+
+    Raises:
+        ConfigError: the directory does not exist or cannot be written to.
+    """
     target = Path(path)
     if not target.parent.is_dir():
         raise ConfigError(f"{target} cannot be written: the directory {target.parent} does not exist.")

@@ -46,8 +46,8 @@ TONE_MODEL = ModelEntry(
 
 
 def tone_app(backend: Backend | None = None, vad: VadSource | None = None, **settings: Any) -> App:
-    """The real app, hearing tones; on a free port of loopback."""
-    wanted = Settings(**{"port": 0, **settings})
+    """The real app, hearing tones; on a free port of loopback. However busy this machine is, it refuses nobody."""
+    wanted = Settings(**{"port": 0, "admission": "off", **settings})
     stats = Stats(time.monotonic(), wanted.min_headroom)
     loaded = Loaded(model=TONE_MODEL, backend=backend or LocalBackend(ToneCodeEngine, observer=stats.batch))
     return App(wanted, having(loaded), lambda: vad or ToneVad(), stats=stats)

@@ -30,7 +30,10 @@ class LocalHub:
         self.gated: set[str] = set()
         self.spoilt = False
         """Whether large files are sent with another first byte than was announced."""
+        self.silent_after: int | None = None
+        """Bytes of a large file after which nothing more comes, though the connection stays."""
         self.ignores_ranges = False
+        self.ended = threading.Event()
         self.served: Counter[str] = Counter()
         """Bytes sent of each file."""
         self.requests: list[str] = []
@@ -57,6 +60,7 @@ class LocalHub:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -159,6 +163,12 @@ class _Handler(BaseHTTPRequestHandler):
         if cut is not None:
             self.state.cut_after, self.close_connection = None, True
         body = data[start:]
+        if large and self.command == "GET" and self.state.silent_after is not None:
+            self._answer(206 if start else 200, {**(headers or {}), **more}, body, sent=self.state.silent_after)
+            self.wfile.flush()
+            self.state.ended.wait()
+            self.close_connection = True
+            return
         self._answer(206 if start else 200, {**(headers or {}), **more}, body, sent=cut)
         if self.command == "GET":
             self.state.served[file] += len(body) if cut is None else cut

@@ -1,6 +1,7 @@
 """The Python API on the embedded model and real speech: the words, the errors, and that nothing stays behind."""
 
 import asyncio
+import inspect
 import json
 import subprocess
 import sys
@@ -18,13 +19,11 @@ from streamasr import embedded
 from streamasr.bench.scoring import wer
 from streamasr.core.options import FileOptions, SessionOptions
 from streamasr.errors import ConfigError, EngineError, InvalidSetting, MediaError, ModelError
-from streamasr.ops.config import Settings
 from streamasr_client import Done, Final, Partial, Ready
 
 DATA = Path(__file__).parent / "data"
 DEMO = Path(streamasr.__file__).parent / "data" / "demo.wav"
 TRUTH = " ".join(word["word"] for word in json.loads(DEMO.with_suffix(".json").read_text("utf-8"))["words"])
-NANO = Settings(model="nano", device="cpu")
 
 
 def pcm(seconds=None):
@@ -96,13 +95,46 @@ async def test_it_works_where_a_loop_is_running_as_in_a_notebook(recognizer):
     [
         ({"language": "fr"}, "language"),
         ({"task": "translate"}, "task"),
-        ({"beam_size": 0}, "beam_size"),
-        ({"temperature": 1}, "temperature"),
+        ({"beam_size": 0}, "^beam_size: expected an integer from 1 to 20, got 0$"),
+        ({"temperatures": [0, 2]}, r"^temperatures: expected numbers from 0 to 1, such as 0,0.2,0.4, got \[0,2\]$"),
+        ({"languages": "en"}, '^languages: expected at most 100 lower-case language codes such as en,de, got "en"$'),
+        ({"prompt": b"x", "task": "transcribe"}, "^prompt: expected text of at most 2000 characters, got "),
+        ({"prompt": DEMO}, "^prompt: expected text of at most 2000 characters, got "),
+        ({"word_timestamps": 1}, "^word_timestamps: expected true or false, got 1$"),
+        ({"temperature": 1}, '^there is no setting "temperature"; did you mean temperatures\\?$'),
+        ({"offset": 1}, '^there is no setting "offset"'),
     ],
 )
-def test_a_wrong_option_is_named(recognizer, options, told):
-    with pytest.raises(InvalidSetting, match=told):
+def test_a_wrong_option_is_named_with_what_was_expected(recognizer, options, told):
+    with pytest.raises(InvalidSetting, match=told) as error:
         recognizer.transcribe(DEMO, **options)
+    assert error.value.field in options
+    with pytest.raises(InvalidSetting, match=told):
+        recognizer.transcribe_batch([], **options, return_errors=True)
+
+
+def test_one_bad_recording_of_a_batch_costs_no_other_if_errors_are_returned(recognizer, tmp_path):
+    (tmp_path / "notes.wav").write_text("not audio")
+    sources = [tmp_path / "notes.wav", DATA / "seen" / "seen_000.flac", tmp_path / "missing.wav"]
+
+    notes, transcript, missing = recognizer.transcribe_batch(sources, language="en", return_errors=True)
+
+    assert isinstance(notes, MediaError)
+    assert "notes.wav" in str(notes)
+    assert transcript == recognizer.transcribe(sources[1], language="en")
+    assert isinstance(missing, MediaError)
+    assert "missing.wav" in str(missing)
+    with pytest.raises(MediaError, match=r"notes\.wav|missing\.wav"):
+        recognizer.transcribe_batch(sources, language="en")
+    (alone,) = streamasr.transcribe_batch([sources[0]], model="nano", return_errors=True)
+    assert str(alone) == str(notes)
+
+
+def test_it_is_told_which_model_it_is_and_what_to_know_of_it(recognizer):
+    assert (recognizer.model, recognizer.reason, recognizer.notice) == ("nano", "", "")
+    recognizer._inner._services = msgspec.structs.replace(recognizer._inner._services, notice="not what was wanted")
+    assert recognizer.notice == "not what was wanted"
+    recognizer._inner._services = msgspec.structs.replace(recognizer._inner._services, notice="")
 
 
 def test_what_is_no_audio_is_one_sentence(recognizer, tmp_path):
@@ -158,7 +190,7 @@ async def test_a_source_that_fails_and_a_reader_that_leaves_end_the_stream():
         yield pcm(1.0)
         raise OSError("the microphone was unplugged")
 
-    async with streamasr.recognizer(NANO, purpose="live") as loaded:
+    async with streamasr.recognizer("nano", device="cpu", purpose="live") as loaded:
         with pytest.raises(EngineError, match="unplugged"):
             async for _ in loaded.stream(broken(), language="en"):
                 pass
@@ -172,6 +204,33 @@ async def test_a_source_that_fails_and_a_reader_that_leaves_end_the_stream():
         with pytest.raises(InvalidSetting, match="language"):
             async for _ in loaded.stream([b""], language="fr"):
                 pass
+
+
+async def test_a_model_is_kept_in_asyncio_code_by_what_the_other_takes():
+    """The how-to's last line; what is wrong is told before anything is loaded."""
+    own = [name for name in inspect.signature(streamasr.recognizer).parameters if name != "purpose"]
+    assert own == list(inspect.signature(streamasr.Recognizer).parameters)
+    async with streamasr.recognizer("nano", compute_type="int8", threads=1) as loaded:
+        assert (loaded.model, loaded.notice) == ("nano", "")
+        assert (await loaded.transcribe(DATA / "seen" / "seen_000.flac", language="en")).text
+    for wrong in ({"device": "gpu"}, {"threads": -1}):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            async with streamasr.recognizer("nano", **wrong):
+                pass
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"endpointing_ms": 500.5}, "^endpointing_ms: expected an integer from 0 to 10000, got 500.5$"),
+        ({"sample_rate": np.int64(5)}, "^sample_rate: expected an integer from 8000 to 48000, got "),
+        ({"endpointing": 500}, '^there is no setting "endpointing"; did you mean'),
+    ],
+)
+async def test_a_wrong_setting_of_live_audio_is_named_with_what_was_expected(settings, told):
+    with pytest.raises(InvalidSetting, match=told):
+        async for _ in streamasr.stream([b""], model="nano", **settings):
+            pass
 
 
 def test_the_keyword_arguments_are_the_fields_of_the_options():

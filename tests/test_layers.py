@@ -30,7 +30,7 @@ LAYERS = [
     {"core.stabilizer"},
     {"core.utterance"},
     {"core.planner", "core.fallback"},
-    {"core.session", "core.filelane", "inference.sources"},
+    {"core.session", "core.filelane", "inference.sources", "inference.blocking"},
     {
         "inference.backend",
         "inference.engine",
@@ -42,6 +42,7 @@ LAYERS = [
         "inference.catalog",
         "inference.weights",
         "inference.manifest",
+        "inference.transfer",
         "inference.costs",
     },
     {
@@ -77,6 +78,7 @@ LAYERS = [
         "commands.progress",
         "commands.upload",
         "commands.stages",
+        "commands.ledger",
     },  # what several commands print alike
     {"commands.filerun"},
     {"commands.hearing"},

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from itertools import product
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def combinations():
 @pytest.mark.parametrize(("platform", "python"), list(combinations()))
 def test_everything_needed_has_a_wheel(platform, python):
     """docs/howto/install.md shows the same table; where a wheel is missing, that it still is."""
-    options = ["--extra", "cuda"] if PLATFORMS[platform] else []
+    options = ["--extra", "remote", *(["--extra", "cuda"] if PLATFORMS[platform] else [])]
     found = resolve(platform, python, *options)
     if any(said in found.stderr for said in NO_INDEX):
         pytest.skip(f"no package index to resolve with: {found.stderr.strip().splitlines()[-1]}")
@@ -116,7 +117,7 @@ def test_everything_needed_has_a_wheel(platform, python):
         return
     assert found.returncode == 0, found.stderr
     packages = {line.partition("==")[0] for line in found.stdout.splitlines()}
-    assert {"ctranslate2", "onnxruntime", "av"} <= packages
+    assert {"ctranslate2", "onnxruntime", "av", "s3fs", "gcsfs", "adlfs", "aiohttp"} <= packages
     assert ("nvidia-cublas-cu12" in packages) == PLATFORMS[platform]
     assert ("uvloop" in packages) == ("windows" not in platform)
 
@@ -126,3 +127,10 @@ def test_every_module_imports_without_what_only_posix_has():
     done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 50
+
+
+def test_the_pythons_named_are_those_resolved_for():
+    """A classifier is what people and indexes filter by."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["classifiers"]
+    named = [text.rpartition(" ")[2] for text in listed if text.startswith("Programming Language :: Python :: 3.")]
+    assert tuple(named) == PYTHONS

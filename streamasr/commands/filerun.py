@@ -8,10 +8,13 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
+from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from streamasr.commands.inputs import FORMATS, Recording
+from streamasr.commands.ledger import Ledger, foreign
 from streamasr.commands.progress import Shown, clock_time
 from streamasr.core.captions import CueLimits
 from streamasr.errors import ClientError, ConfigError, InvalidSetting, MediaError, Refused
@@ -39,6 +42,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     limits: CueLimits
     printed: bool = False
     """Whether the results are printed instead of written; then there is one format."""
+    overwrite: bool = False
+    """Whether recordings are done again whose results are there, and files replaced that are nobody's results."""
 
     @property
     def streams(self) -> bool:
@@ -53,6 +58,8 @@ class Account(msgspec.Struct, kw_only=True):
     skipped: int = 0
     failed: int = 0
     """Also those of which only a part could be transcribed."""
+    left: int = 0
+    """Those still to be done; at the end, those that a run which ended early did not come to the end of."""
     seconds: float = 0.0
     """Audio transcribed."""
     took_s: float = 0.0
@@ -64,26 +71,48 @@ class Account(msgspec.Struct, kw_only=True):
             parts.append(f"{self.skipped} skipped (finished before; --overwrite does them again)")
         if self.failed:
             parts.append(f"{self.failed} failed")
+        if self.left:
+            parts.append(f"{self.left} not transcribed")
         return ", ".join(parts)
 
 
-def unfinished(
-    recordings: Sequence[Recording], wanted: Wanted, account: Account, *, overwrite: bool
-) -> list[Recording]:
-    """Those that are to be transcribed; the others are accounted for as skipped."""
-    if overwrite or wanted.printed:
-        return list(recordings)
-    todo = [recording for recording in recordings if not is_finished(recording, wanted.formats)]
-    account.skipped += len(recordings) - len(todo)
-    return todo
+class Sorted(NamedTuple):
+    """What is to be done of a list of recordings."""
+
+    todo: tuple[Recording, ...]
+    skipped: int
+    """So many were finished before."""
+    problems: tuple[str, ...]
+    """One sentence for each whose results would replace a file that is none of ours."""
 
 
-def is_finished(recording: Recording, formats: Sequence[str]) -> bool:
+def sort_out(recordings: Sequence[Recording], wanted: Wanted) -> Sorted:
+    """Which recordings are to be transcribed.
+
+    Raises:
+        ConfigError: a directory's list of results cannot be read.
+    """
+    if wanted.overwrite or wanted.printed:
+        return Sorted(tuple(recordings), 0, ())
+    ledgers = {folder: Ledger(folder) for folder in {recording.stem.parent for recording in recordings}}
+    todo, skipped, problems = [], 0, []
+    for recording in recordings:
+        ledger = ledgers[recording.stem.parent]
+        outputs = [recording.output(format_) for format_ in wanted.formats]
+        if all(ledger.knows(output) for output in outputs) and _is_newer(outputs, recording):
+            skipped += 1
+        elif in_the_way := [output for output in outputs if not ledger.may_replace(output)]:
+            problems.append(f"{recording.source}: {foreign(in_the_way[0])}")
+        else:
+            todo.append(recording)
+    return Sorted(tuple(todo), skipped, tuple(problems))
+
+
+def _is_newer(outputs: Sequence[Path], recording: Recording) -> bool:
     """Whether all results are there, and none is older than the recording."""
     if recording.path is not None and not recording.path.exists():
         return False  # a link to nowhere, or gone since it was found: who tries to read it will say so
     changed = recording.path.stat().st_mtime if recording.path is not None else 0.0
-    outputs = [recording.output(format_) for format_ in formats]
     return all(output.is_file() and output.stat().st_mtime >= changed for output in outputs)
 
 
@@ -130,11 +159,12 @@ class FileRun:
             began, transcript, trouble = time.monotonic(), None, ""
             try:
                 transcript, trouble = await self._listen(hear, recording)
-                await self._keep(recording, transcript)
+                trouble += await self._keep(recording, transcript, partial=bool(trouble))
             except InvalidSetting:
                 raise
             except (ClientError, Refused, ConfigError) as error:
-                trouble = str(error)
+                trouble = f"{trouble} {error}".strip()
+            self.account.left -= 1
             if trouble:
                 self.account.failed += 1
                 self._shown.note(_about(recording, trouble))
@@ -171,23 +201,28 @@ class FileRun:
             done = DoneMessage(
                 language=gathered.segments[0].language, language_probability=1.0, duration=read, model=""
             )
-            return gathered.transcript(done), f"{error} What was said before that is kept."
+            return gathered.transcript(done), str(error)
         raise MediaError("it was not transcribed to its end")
 
-    async def _keep(self, recording: Recording, transcript: Transcript) -> None:
-        """Print the results, or write them."""
+    async def _keep(self, recording: Recording, transcript: Transcript, *, partial: bool) -> str:
+        """Print the results, or write them; where the part is, if it is one."""
         if not self._wanted.printed:
-            await asyncio.to_thread(_write, recording, transcript, self._wanted)
-        elif not self._wanted.streams:
-            self._print(_render(transcript, self._wanted))
+            await asyncio.to_thread(_write, recording, transcript, self._wanted, partial=partial)
+            return f" What was heard is in {self._written(recording, partial=True)}." if partial else ""
+        if not self._wanted.streams:
+            self._print(_render(transcript, self._wanted.formats[0], self._wanted.limits))
+        return ""
 
     def _line(self, recording: Recording, transcript: Transcript, took_s: float) -> str:
         speed = f"{clock_time(transcript.duration)} of audio in {took_s:.1f} s"
         if self._wanted.printed:
             return f"{recording.source}: {speed}"
+        return f"{recording.source}: {speed} -> {self._written(recording)}"
+
+    def _written(self, recording: Recording, *, partial: bool = False) -> str:
+        """The names of the results."""
         first, *more = self._wanted.formats
-        written = [str(recording.output(first)), *(FORMATS[format_] for format_ in more)]
-        return f"{recording.source}: {speed} -> {', '.join(written)}"
+        return ", ".join([str(recording.output(first, partial=partial)), *(FORMATS[format_] for format_ in more)])
 
 
 def _seconds(recording: Recording, request: FileRequest) -> float | None:
@@ -205,8 +240,8 @@ def _seconds(recording: Recording, request: FileRequest) -> float | None:
     return min(known, default=None)
 
 
-def _write(recording: Recording, transcript: Transcript, wanted: Wanted) -> None:
-    """Write every result, each whole or not at all.
+def _write(recording: Recording, transcript: Transcript, wanted: Wanted, *, partial: bool) -> None:
+    """Write every result, each whole or not at all; of a part, under names that nobody takes for the whole.
 
     Raises:
         ConfigError: a directory or file cannot be written.
@@ -216,28 +251,25 @@ def _write(recording: Recording, transcript: Transcript, wanted: Wanted) -> None
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made: {error.strerror}") from error
+    ledger = Ledger(folder)
     for format_ in wanted.formats:
-        path = recording.output(format_)
-        match format_:
-            case "text":
-                transcript.save_text(path)
-            case "json":
-                transcript.save_json(path)
-            case "srt":
-                transcript.save_srt(path, wanted.limits)
-            case "vtt":
-                transcript.save_vtt(path, wanted.limits)
+        path, text = recording.output(format_, partial=partial), _render(transcript, format_, wanted.limits)
+        ledger.save(path, text, partial=partial, overwrite=wanted.overwrite)
+        if not partial:
+            ledger.drop_part(recording.output(format_, partial=True))
 
 
-def _render(transcript: Transcript, wanted: Wanted) -> str:
-    """The one result that is printed at the end."""
-    match wanted.formats:
-        case ("json",):
+def _render(transcript: Transcript, format_: str, limits: CueLimits) -> str:
+    """One result."""
+    match format_:
+        case "text":
+            return transcript.to_text()
+        case "json":
             return transcript.to_json() + "\n"
-        case ("srt",):
-            return transcript.to_srt(wanted.limits)
+        case "srt":
+            return transcript.to_srt(limits)
         case _:
-            return transcript.to_vtt(wanted.limits)
+            return transcript.to_vtt(limits)
 
 
 def _about(recording: Recording, trouble: str) -> str:
@@ -249,4 +281,4 @@ def _lost(stretches: Sequence[LostMessage]) -> str:
     if not stretches:
         return ""
     where = ", ".join(f"{stretch.start:g} to {stretch.end:g} s" for stretch in stretches)
-    return f"{where} could not be transcribed ({stretches[0].reason}); the rest was"
+    return f"{where} could not be transcribed ({stretches[0].reason}); the rest was."

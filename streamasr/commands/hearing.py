@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import BinaryIO, cast
 
 from streamasr.commands.filerun import Hear
@@ -15,9 +16,10 @@ from streamasr.commands.inputs import STDIN, Recording
 from streamasr.commands.show import at_terminal, loading_shown
 from streamasr.commands.stages import StageTimes
 from streamasr.commands.upload import ServerAddress, upload
-from streamasr.embedded import Source, recognizer
+from streamasr.embedded import Source, load
 from streamasr.errors import MediaError, Refused
 from streamasr.inference import media
+from streamasr.inference.blocking import BlockingThread
 from streamasr.ops.config import Settings
 from streamasr.server.files import messages
 from streamasr.wire.files import FileRequest, Message
@@ -38,7 +40,7 @@ async def embedded(
     async with AsyncExitStack() as stack:
         with loading_shown(quiet=quiet) as watcher:
             loaded = await stack.enter_async_context(
-                recognizer(
+                load(
                     settings,
                     terminal=at_terminal(),
                     watcher=watcher,
@@ -68,8 +70,8 @@ async def embedded(
 
 
 @asynccontextmanager
-async def by_server(address: ServerAddress, request: FileRequest) -> AsyncIterator[Hear]:
-    """Let a running server hear; one that has no room yet is asked again when it says."""
+async def by_server(address: ServerAddress, request: FileRequest, *, quiet: bool = False) -> AsyncIterator[Hear]:
+    """Let a running server hear; one that has no room, or still loads, is asked again when it says."""
 
     async def hear(recording: Recording) -> AsyncGenerator[Message]:
         tries = 1 if recording.source == STDIN else TRIES
@@ -86,6 +88,9 @@ async def by_server(address: ServerAddress, request: FileRequest) -> AsyncIterat
                 refused = error
             if refused is None:
                 return
+            if not quiet:
+                again = str(refused).replace("; try again in", "; trying again in")
+                print(f"streamasr: {recording.source}: {again}", file=sys.stderr)
             with suppress(TimeoutError):
                 async with asyncio.timeout(refused.retry_after_s):
                     await asyncio.get_running_loop().create_future()
@@ -99,7 +104,8 @@ async def _sent(address: ServerAddress, recording: Recording, request: FileReque
         if recording.source == STDIN:
             file = opened.enter_context(_standard_input())
         else:
-            file = opened.enter_context(await asyncio.to_thread(_opened, recording))
+            with BlockingThread("opening") as thread:
+                file = opened.enter_context(await thread.call(partial(_opened, recording)))
         async with aclosing(upload(address, file, request)) as answers:
             async for message in answers:
                 yield message

@@ -38,9 +38,9 @@ class Recording(NamedTuple):
     stem: Path
     """Its results are this path followed by their suffix."""
 
-    def output(self, format_: str) -> Path:
-        """The file of the results in one of ``FORMATS``."""
-        return self.stem.with_name(self.stem.name + FORMATS[format_])
+    def output(self, format_: str, *, partial: bool = False) -> Path:
+        """The file of the results in one of ``FORMATS``; of a part of the recording, if there is no more."""
+        return self.stem.with_name(f"{self.stem.name}{'.partial' if partial else ''}{FORMATS[format_]}")
 
 
 class Found(NamedTuple):

@@ -5,35 +5,60 @@ Owns what is printed; the choice and the download are in ``inference``.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from streamasr.ops import config
+
 if TYPE_CHECKING:
     from streamasr.inference.catalog import Size
     from streamasr.inference.hub import Hub
+    from streamasr.inference.sizing import Choice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``list`` (what happens without a word), ``download`` and ``verify``."""
     parser.set_defaults(action=_list, json=False)
+    _add_json(parser)
+    _add_placement(parser)
     actions = parser.add_subparsers(title="Actions", metavar="ACTION")
     about = "the models with a name, which of them are here, and which one auto takes on this machine"
     added = actions.add_parser("list", help=about, description=f"{about[0].upper()}{about[1:]}.")
-    added.add_argument("--json", action="store_true", help="print JSON")
+    _add_json(added)
+    _add_placement(added)
     added.set_defaults(action=_list)
 
-    about = "fetch a model, whole and checked"
+    about = "fetch a model, whole and checked; what is here and spoilt is fetched again"
     added = actions.add_parser("download", help=about, description=f"{about[0].upper()}{about[1:]}.")
     added.add_argument("name", metavar="NAME[@REVISION]", help="a size, auto, or a hub's OWNER/NAME")
     text = "a directory for it, to be used as --model DIR without a network [the hub's cache]"
     added.add_argument("--to", metavar="DIR", type=Path, help=text)
+    _add_placement(added)
     added.set_defaults(action=_download)
 
     about = "compare a downloaded directory with the checksums it came with"
     added = actions.add_parser("verify", help=about, description=f"{about[0].upper()}{about[1:]}.")
     added.add_argument("directory", metavar="DIR", type=Path)
     added.set_defaults(action=_verify)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    # No defaults here and below: an action's would undo what was said before its name.
+    parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def _add_placement(parser: argparse.ArgumentParser) -> None:
+    """What decides, beside the machine, which model ``auto`` takes: the server's settings, from where it has them."""
+    for option in config.options():
+        if option.name in ("device", "compute_type"):
+            text = f"{option.text} [{option.variable}]"
+            parser.add_argument(
+                option.flag, dest=option.name, default=argparse.SUPPRESS, metavar=option.metavar, help=text
+            )
+    text = f"the server's settings file [{config.FILE_VARIABLE}]"
+    parser.add_argument("--config", default=argparse.SUPPRESS, metavar="FILE", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -47,19 +72,20 @@ def _list(arguments: argparse.Namespace) -> int:
     from streamasr.inference import catalog, hardware, selection
     from streamasr.inference.hub import Hub
 
+    settings = config.load(arguments, os.environ)
+    hub = Hub()
     with loading_shown(quiet=arguments.json) as report:
         found = hardware.survey()
-        placement = hardware.pick(found)
-        on_cpu = hardware.pick(found, device="cpu")
+        placement = hardware.pick(found, device=settings.device, compute_type=settings.compute_type)
+        on_cpu = placement if placement.device == "cpu" else hardware.pick(found, device="cpu")
         report("measuring this machine", None)
         nano_s = selection.measure_nano(on_cpu)
-        size, reason = selection.choose_here(found, placement, nano_s=nano_s)
-    hub = Hub()
+        choice = selection.choose_here(found, placement, cached=selection.in_cache(hub), nano_s=nano_s)
     rows = [_row(one, hub, nano_s) for one in catalog.SIZES]
     if arguments.json:
-        print(json.dumps({"auto": {"model": size.name, "reason": reason}, "models": rows}, indent=1))
+        print(json.dumps({"auto": {"model": choice.size.name, "reason": choice.reason}, "models": rows}, indent=1))
     else:
-        _print(rows, size.name, reason, placement.device, str(hub.cache))
+        _print(rows, choice, placement.device, str(hub.cache))
     return 0
 
 
@@ -84,7 +110,7 @@ def _row(size: "Size", hub: "Hub", nano_s: float) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]], auto: str, reason: str, device: str, cache: str) -> None:
+def _print(rows: list[dict[str, Any]], choice: "Choice", device: str, cache: str) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -100,7 +126,7 @@ def _print(rows: list[dict[str, Any]], auto: str, reason: str, device: str, cach
         known = row["languages"]
         here = "built in" if row["repository"] is None else "cached" if row["cached"] else ""
         table.add_row(
-            ">" if row["name"] == auto else "",
+            ">" if row["name"] == choice.size.name else "",
             " = ".join([row["name"], *row["aliases"]]),
             str(row["megabytes"]),
             ", ".join(known) if len(known) < 4 else f"{len(known)}",
@@ -114,7 +140,7 @@ def _print(rows: list[dict[str, Any]], auto: str, reason: str, device: str, cach
     console.print(table)
     running = "" if device == "cpu" else " (of the CPU; the GPU is faster)"
     lines = (
-        f"auto takes {reason}.",
+        f"auto takes {choice.size.name}: {choice.reason}.",
         f"busy, 1 stream: predicted share of time that one speaker keeps the CPU at work{running}.",
         "settings: how short the model's windows may be, measured by this project or taken from others' reports;",
         "  `streamasr bench AUDIO --sweep` measures it.",
@@ -134,6 +160,7 @@ def _download(arguments: argparse.Namespace) -> int:
     from streamasr.inference import hardware, selection
     from streamasr.inference.hub import Hub
 
+    settings = config.load(arguments, os.environ)
     spec = selection.parse(arguments.name)
     if spec.entry is not None:
         raise ModelError(f"model: {arguments.name} is on this machine already, in {spec.entry.path}")
@@ -141,9 +168,10 @@ def _download(arguments: argparse.Namespace) -> int:
     with loading_shown() as report:
         if not spec.repo:
             found = hardware.survey()
-            size, reason = selection.choose_here(found, hardware.pick(found), report)
-            report(f"auto\nauto takes {reason}", None)
-            spec = selection.parse(size.name)
+            placement = hardware.pick(found, device=settings.device, compute_type=settings.compute_type)
+            choice = selection.choose_here(found, placement, report, cached=selection.in_cache(hub))
+            report(f"auto\nauto takes {choice.size.name}: {choice.reason}", None)
+            spec = selection.sized(spec, choice.size)
         path = selection.download(spec, hub, report, to=arguments.to)
     print(f"{spec.name} is in {path}, its checksums are right; run it with: streamasr serve --model {path}")
     return 0

@@ -40,7 +40,7 @@ def welcome(model: str, reason: str, notice: str, address: str) -> str:
     """What a person wants to know when the server is ready."""
     lines = [f"streamasr {__version__} is ready, with the model {model}"]
     if reason:
-        lines.append(f"  {reason}")
+        lines.append(f"  auto took it: {reason}")
     if notice:
         lines += ["", f"  Note: {notice}"]
     lines += [

@@ -6,6 +6,7 @@ Owns the arguments and the exit codes: 0 all done, 1 something failed, 2 wrongly
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -79,7 +80,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="Write below this directory. [one PATH in one format: to the screen; otherwise beside each recording]",
     )
-    results.add_argument("--overwrite", action="store_true", help="Do recordings again whose results are there.")
+    results.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="Do recordings again whose results are there, and replace whatever files have the results' names.",
+    )
     results.add_argument("--max-line-width", metavar="N", help="Columns of a caption's line. [42]")
     results.add_argument("--max-lines", metavar="N", help="Lines of a caption. [2]")
     results.add_argument("--min-cue", metavar="SECONDS", help="The shortest time a caption is shown. [1]")
@@ -116,12 +121,14 @@ def run(arguments: argparse.Namespace) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # a pipe on Windows would not take every language
     console = Console(stderr=True)
-    for problem in found.problems:
+    todo, skipped, in_the_way = filerun.sort_out(found.recordings, wanted)
+    problems = (*found.problems, *in_the_way)
+    for problem in problems:
         progress.Shown(console).note(f"streamasr: {problem}")
     if not found.recordings:
         return 2
-    account = filerun.Account(failed=len(found.problems))
-    todo = filerun.unfinished(found.recordings, wanted, account, overwrite=arguments.overwrite)
+    _make(arguments.output_dir)
+    account = filerun.Account(skipped=skipped, failed=len(problems), left=len(todo))
     shown = progress.shown(console, len(todo), time.monotonic, quiet=arguments.quiet)
     try:
         if todo:
@@ -130,13 +137,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(_with_flag(error)) from error
     except EngineError as error:
         shown.note(f"streamasr: {error}")
-        account.failed += 1
+        account.failed, account.left = account.failed + 1, account.left - 1
     except BrokenPipeError:  # whoever was reading the text has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         kept = "" if wanted.printed else f"; {account}; the same command goes on from here"
         shown.note(f"streamasr: interrupted{kept}")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # asked once more, while threads end: at once, without a word
         return 130
     if times is not None and todo:
         console.print(times.table(account.seconds, account.took_s))
@@ -174,7 +182,7 @@ def _hearing(
     given = [option.flag for option in config.options() if option.group == "Model" and option.name in arguments]
     for flag in [*given, *(["--profile"] if arguments.profile else [])]:
         raise ConfigError(f"{flag}: does not go with --server, which has its own model")
-    return None, by_server(ServerAddress(arguments.server), wanted.request)
+    return None, by_server(ServerAddress(arguments.server), wanted.request, quiet=arguments.quiet)
 
 
 def _wanted(arguments: argparse.Namespace) -> "Wanted":
@@ -211,7 +219,24 @@ def _wanted(arguments: argparse.Namespace) -> "Wanted":
         max_ms=round(1000 * longest),
     )
     printed = arguments.output_dir is None and len(formats) == 1 and is_single(arguments.paths)
-    return Wanted(request=request, formats=formats, limits=limits, printed=printed)
+    return Wanted(request=request, formats=formats, limits=limits, printed=printed, overwrite=arguments.overwrite)
+
+
+def _make(name: str | None) -> None:
+    """Make the directory of the results, if there is to be one.
+
+    Raises:
+        ConfigError: it cannot be made, or written to.
+    """
+    if not name:
+        return
+    directory = Path(name)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output-dir: {directory} cannot be made a directory: {error.strerror}") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise ConfigError(f"--output-dir: {directory} cannot be written to")
 
 
 def _number(flag: str, text: str | None, default: Number, *, low: Number) -> Number:

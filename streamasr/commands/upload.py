@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import BinaryIO
 from urllib.parse import SplitResult, urlencode, urlsplit
 
@@ -25,6 +26,7 @@ from streamasr.errors import (
     TooLarge,
     Unavailable,
 )
+from streamasr.inference.blocking import BlockingThread
 from streamasr.wire.files import ErrorMessage, FileRequest, Message, read_message, write_query
 
 CONNECT_S = 10.0
@@ -128,9 +130,10 @@ class _Exchange:
         ]
         try:
             self._write(h11.Request(method="POST", target=self._address.target(request), headers=headers))
-            while data := await asyncio.to_thread(file.read, PIECE):
-                self._write(h11.Data(data=data))
-                await self._writer.drain()
+            with BlockingThread("upload") as thread:
+                while data := await thread.call(partial(file.read, PIECE)):
+                    self._write(h11.Data(data=data))
+                    await self._writer.drain()
             self._write(h11.EndOfMessage())
             await self._writer.drain()
         except ConnectionError:

@@ -15,7 +15,12 @@ def choose_language(
     """The language among ``candidates`` (all, if empty) and its probability among them.
 
     Leans to ``previous``: a single short utterance in doubt does not switch a conversation's language.
+
+    Raises:
+        ValueError: there are no probabilities: the model tells no language from another.
     """
+    if not probabilities:
+        raise ValueError("the model gave no language a probability")
     among = {code: p for code, p in probabilities.items() if not candidates or code in candidates} or probabilities
     total = sum(among.values()) or 1.0
     best = max(among, key=lambda code: among[code])

@@ -53,6 +53,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     lone_lag: int = ms(1_500)
     """How far before the window's end a confident word must end without agreement."""
     lone_confidence: float = 0.5
+    shown_lag: int = ms(300)
+    """An unstable word that ends so close to the window's end …"""
+    shown_confidence: float = 0.8
+    """… with less confidence is not shown yet."""
 
     # Language, where it is ``auto``; nothing is stable before it is decided.
     language_early: int = ms(1_000)

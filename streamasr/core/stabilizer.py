@@ -35,6 +35,8 @@ class LocalAgreement:
         """Stable text from before a reconnect, until a hypothesis has given it words."""
         self._previous: list[str] = []
         self._previous_end = anchor
+        self._presented: list[str] = []
+        """What was shown last, word by word."""
         self._stuck = 0
 
     @property
@@ -64,6 +66,30 @@ class LocalAgreement:
         if self.promised:
             return self.promised
         return text_of(self.stable_words + self.unstable)
+
+    def present(self) -> str:
+        """The text to show now: without words at the window's edge that the model is unsure of.
+
+        They are cut off more often than not, and would be changed a moment later. A word that stood at its place
+        before is shown again: taking it away would be no less restless.
+        """
+        if self.promised:
+            return self.promised
+        stable, count = self.stable_words, len(self.unstable)
+        while count and not self._worth_showing(self.unstable[count - 1], len(stable) + count - 1):
+            count -= 1
+        while count < len(self.unstable) and is_mark(self.unstable[count]):
+            count += 1
+        words = stable + self.unstable[:count]
+        self._presented = [normalised(word) for word in words]
+        return text_of(words)
+
+    def _worth_showing(self, word: Word, place: int) -> bool:
+        if is_mark(word):
+            return False
+        sure = word.confidence >= self._policy.shown_confidence
+        whole = word.end <= self._previous_end - self._policy.shown_lag
+        return sure or whole or self._presented[place : place + 1] == [normalised(word)]
 
     def promise(self, text: str, end: int | None) -> int:
         """Stand by stable text that was shown before a reconnect.

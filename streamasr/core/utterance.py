@@ -103,7 +103,7 @@ class Utterance:
     def show(self, *, interim: bool) -> None:
         """Queue a partial if there is something new to show while it is open; an unsent older one is replaced."""
         stable = self.stabilizer.stable_text
-        unstable = self.stabilizer.text[len(stable) :]
+        unstable = self.stabilizer.present()[len(stable) :]
         if self.closed or not interim or (stable, unstable) == self._shown:
             return
         self._shown = (stable, unstable)

@@ -17,6 +17,12 @@ import msgspec
 TOKENS_PER_SECOND = 3.0
 """Tokens in a second of speech: what the table's windows decode."""
 
+BATCH_FACTORS = ((0.0, 0.85), (8.0, 0.88), (16.0, 0.97), (32.0, 1.2), (64.0, 1.4))
+"""(seconds of encoder input in a batch, cost of each of its windows relative to one alone): nano, one core, from
+``python -m benchmarks.simulated --calibrate``."""
+CACHED_S = 12.0
+"""A longer window leaves the processor's cache by itself."""
+
 SAME_SHAPE = {
     "large-v1": "large-v3",
     "large-v2": "large-v3",  # 80 mel bins for 128: a thousandth of its cost
@@ -76,6 +82,20 @@ def window_ms(size: str, encoder_s: float, speech_s: float | None = None) -> flo
     return fixed + share * (
         _between(seconds, known.decode_ms, encoder_s) + _between(seconds, known.align_ms, encoder_s)
     )
+
+
+def batch_factor(size: str, windows: int, encoder_s: float) -> float:
+    """What a window of a batch costs on a CPU, relative to the same window alone.
+
+    A batch saves decoding, and costs encoding as soon as it is larger than the processor's cache; one window of
+    more than ``CACHED_S`` is so by itself. Measured on nano (``BATCH_FACTORS``); for larger models, whose weights
+    are what passes through the cache, only that decoding together saves something.
+    """
+    if windows == 1:
+        return 1.0
+    if row(size) is not row("nano") or encoder_s > CACHED_S:
+        return 0.95
+    return _between([s for s, _ in BATCH_FACTORS], [f for _, f in BATCH_FACTORS], windows * encoder_s)
 
 
 def row(size: str) -> SizeCost:

@@ -10,10 +10,12 @@ import math
 import time
 import zlib
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from streamasr.core.events import GRID, Hypothesis, Window, Word
@@ -21,7 +23,7 @@ from streamasr.core.language import choose_language
 from streamasr.errors import ModelError, WindowFailed
 from streamasr.inference import costs, hardware
 from streamasr.inference.engine import Stages
-from streamasr.inference.features import log_mel
+from streamasr.inference.features import MelCache, log_mel
 from streamasr.inference.models import ModelEntry
 from streamasr.inference.tokens import TimedToken, Vocabulary
 from streamasr.inference.weights import Dimensions, dimensions
@@ -34,8 +36,6 @@ MAX_LENGTH = 448
 """The decoder's positions."""
 ALIGNED_STEP = 2 * GRID
 """Samples per encoder frame (20 ms): the resolution of alignment."""
-CPU_BATCH_SAMPLES = 80 * 16_000
-"""Beyond so much audio in one batch a CPU falls out of its cache and a window costs twice as much."""
 SEED = 0
 """Of the random numbers that temperatures above 0 draw."""
 
@@ -115,11 +115,12 @@ class Ct2Engine:
                     compute_type=compute_type,
                     intra_threads=threads,
                     inter_threads=replicas,
-                    files=_files(entry, shape),
+                    files=_files(entry, shape, self.vocabulary),
                 )
                 for index in (device_index if device != "cpu" else (0,))
             ]
             self._device = str(self._models[0].device)
+            self._mels = MelCache(self._models[0].n_mels)
             self._max_batch = max_batch or MAX_BATCH.get(self._device, 8)
             self._warm_up(measure=clock is not None)
         except (RuntimeError, ValueError, MemoryError) as error:
@@ -134,6 +135,7 @@ class Ct2Engine:
         """Run a window of speech's length in tokens on each device, and once more to scale the costs.
 
         What it says is forced: however little a model hears in noise, the work is that of the table's windows.
+        The first also tells its language, so that a model that cannot is found out here.
         """
         seconds = max(5, math.ceil(self.entry.encoder_floor_s))
         noise = np.random.default_rng(0).normal(0, 1_000, seconds * 16_000).astype(np.int16)
@@ -145,14 +147,13 @@ class Ct2Engine:
             pcm=noise.tobytes(),
             encoder_samples=seconds * 16_000,
             prefix=tuple(self.vocabulary.encode(" a") * round(seconds * costs.TOKENS_PER_SECOND)),
-            language=self.entry.languages[0],
             max_new_tokens=1,
         )
         for model in self._models:
             self._transcribe(model, [window])
         if measure:
             before = self._clock()
-            self._transcribe(self._models[0], [window])
+            self._transcribe(self._models[0], [structs.replace(window, language=self.entry.languages[0])])
             self._scale = max(0.001, (self._clock() - before) / (costs.window_ms(self._size, seconds) / 1000))
 
     @property
@@ -179,8 +180,7 @@ class Ct2Engine:
         one = self._scale * costs.window_ms(self._size, encoder_samples / 16_000) / 1000
         if self._device != "cpu":
             return one * (1 + 0.15 * (windows - 1))
-        crowded = windows > 1 and windows * encoder_samples > CPU_BATCH_SAMPLES
-        return windows * one * (2.0 if crowded else 0.95 if windows > 1 else 1.0)
+        return windows * one * costs.batch_factor(self._size, windows, encoder_samples / 16_000)
 
     def transcribe(self, batch: Sequence[Window]) -> list[Hypothesis | WindowFailed]:
         """Encode once, tell languages apart where asked, generate, align."""
@@ -194,7 +194,7 @@ class Ct2Engine:
         clock = self._clock
         begun = clock()
         length = max(window.encoder_samples for window in batch)
-        mel = np.stack([log_mel(np.frombuffer(window.pcm, np.int16), length, model.n_mels) for window in batch])
+        mel = np.stack([self._features(window, length) for window in batch])
         heard = clock()
         encoded = model.encode(self._storage.from_array(mel), to_cpu=False)
         coded = clock()
@@ -240,6 +240,12 @@ class Ct2Engine:
             probabilities = {token[2:-2]: float(p) for token, p in scores}
             chosen.append(choose_language(probabilities, window.languages or known, window.previous_language))
         return chosen
+
+    def _features(self, window: Window, length: int) -> NDArray[np.float32]:
+        pcm = np.frombuffer(window.pcm, np.int16)
+        if window.kind == "file":  # no two of a file's windows begin alike
+            return log_mel(pcm, length, self._mels.n_mels)
+        return self._mels.log_mel(window.lane, pcm, length)
 
     def _generate(self, model: Any, batch: Sequence[Window], encoded: Any) -> list[_Decoded]:
         languages = self._languages(model, batch, encoded)
@@ -314,28 +320,49 @@ class Ct2Engine:
         )
 
 
-def _files(entry: ModelEntry, shape: Dimensions) -> dict[str, Any] | None:
-    """None, or what CTranslate2 is to read in place of the directory: its files with alignment heads that exist.
+def _files(entry: ModelEntry, shape: Dimensions, vocabulary: Vocabulary) -> dict[str, Any] | None:
+    """None, or what CTranslate2 is to read in place of the directory: its files with a config.json put right.
 
-    Conversions of the distilled models are about that carry the heads of the model they were distilled from.
-    CTranslate2 does not check them; it writes outside its memory.
+    Conversions of the distilled models are about that carry the alignment heads of the model they were distilled
+    from; CTranslate2 does not check them, it writes outside its memory. Others lack the languages' tokens, without
+    which it tells no language apart.
     """
-    config = json.loads((entry.path / "config.json").read_text("utf-8"))
+    path = entry.path / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    right = _heads(path, config, shape) | _language_ids(path, config, entry, vocabulary)
+    if not right:
+        return None
+    vocabularies = {path.name: path.read_bytes() for path in entry.path.glob("vocabulary.*")}
+    weights = (entry.path / "model.bin").read_bytes()
+    return {**vocabularies, "model.bin": weights, "config.json": json.dumps(config | right).encode()}
+
+
+def _heads(path: Path, config: dict[str, Any], shape: Dimensions) -> dict[str, Any]:
+    """Alignment heads that exist; nothing if the config's do."""
     heads = config.get("alignment_heads")
     if heads and all(0 <= layer < shape.decoder_layers and 0 <= head < shape.heads for layer, head in heads):
-        return None
+        return {}
     logger.warning(
         "the alignment heads in %s are not those of a decoder with %d layers of %d heads; "
         "word times are taken from all heads of its later half",
-        entry.path / "config.json",
+        path,
         shape.decoder_layers,
         shape.heads,
     )
     later = range(shape.decoder_layers // 2, shape.decoder_layers)
-    config["alignment_heads"] = [[layer, head] for layer in later for head in range(shape.heads)]
-    vocabularies = {path.name: path.read_bytes() for path in entry.path.glob("vocabulary.*")}
-    weights = (entry.path / "model.bin").read_bytes()
-    return {**vocabularies, "model.bin": weights, "config.json": json.dumps(config).encode()}
+    return {"alignment_heads": [[layer, head] for layer in later for head in range(shape.heads)]}
+
+
+def _language_ids(path: Path, config: dict[str, Any], entry: ModelEntry, vocabulary: Vocabulary) -> dict[str, Any]:
+    """The languages' tokens by the vocabulary; nothing if the config's are some of them, or the model has none."""
+    if not entry.multilingual:
+        return {}
+    known = [vocabulary.task_tokens(code, "transcribe")[1] for code in vocabulary.languages]
+    told = config.get("lang_ids")
+    if isinstance(told, list) and told and all(token in known for token in told):
+        return {}
+    logger.warning("lang_ids in %s are not the vocabulary's languages; these are taken from tokenizer.json", path)
+    return {"lang_ids": known}
 
 
 def _timed(

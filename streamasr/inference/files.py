@@ -9,7 +9,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncGenerator, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import msgspec
@@ -22,6 +21,7 @@ from streamasr.core.options import FileOptions
 from streamasr.core.policy import Policy
 from streamasr.errors import WindowFailed
 from streamasr.inference.backend import Backend
+from streamasr.inference.blocking import BlockingThread
 from streamasr.inference.scorer import LaneScorer, Scorer, VadSource
 
 __all__ = ["Lost", "Preparation", "Progress", "Transcriber"]
@@ -122,7 +122,7 @@ class _Work:
         self._lane = lane
         self._preparation = Preparation()
         self._vad = _TimedLane(vad, self._preparation)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="reader")
+        self._thread = BlockingThread("reader")
         self._blocks: Iterator[Audio] = iter(())
         self._coming: asyncio.Future[Audio | None] | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -169,8 +169,8 @@ class _Work:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._backend.discard(self._lane.name)
         if isinstance(self._blocks, Generator):
-            self._thread.submit(self._blocks.close)
-        self._thread.shutdown(wait=False)
+            self._thread.call(self._blocks.close)
+        self._thread.close()
 
     async def _read(self, ahead: int) -> None:
         """Take all blocks; what was read before one could not be is transcribed all the same."""
@@ -205,7 +205,7 @@ class _Work:
         self._advance()
 
     def _next_block(self) -> asyncio.Future[Audio | None]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._decode)
+        return self._thread.call(self._decode)
 
     def _decode(self) -> Audio | None:
         """On the thread: the next block; None at the end."""

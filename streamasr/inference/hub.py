@@ -5,20 +5,19 @@ here is a repository's files.
 """
 
 import os
-import queue
 import re
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import msgspec
 
 from streamasr.errors import HubUnreachable, ModelError
 from streamasr.inference.manifest import MANIFEST, HubFile, Manifest, digest
 from streamasr.inference.models import NEEDED
+from streamasr.inference.transfer import Advance, Watched, attended, bounded
 
 WANTED = (*NEEDED, "preprocessor_config.json")
 """Files to fetch, with every ``vocabulary.*``."""
@@ -28,11 +27,10 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ANSWER_S = 5.0
 """How long the hub may take to connect, and to answer; ``PATIENCE_S`` bounds both, over all its addresses."""
 PATIENCE_S = 10.0
+CHUNK = 1 << 16
+"""Bytes of a download between two reports."""
 CACHE_VARIABLES = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME")
 """What decides where the cache is; the first that is set."""
-
-Advance = Callable[[int], None]
-"""Told how many bytes of the download are here; whatever it raises ends the download."""
 
 
 class Hub:
@@ -58,7 +56,10 @@ class Hub:
             try_to_load_from_cache(repo, name, cache_dir=self.cache, revision=revision or "main") for name in NEEDED
         ]
         paths = [Path(path) for path in found if isinstance(path, str)]
-        return paths[0].parent if len(paths) == len(NEEDED) else None
+        if len(paths) < len(NEEDED):
+            return None
+        directory = paths[0].parent
+        return directory if any(VOCABULARY.fullmatch(p.name) and p.is_file() for p in directory.iterdir()) else None
 
     def manifest(self, repo: str, revision: str | None = None) -> Manifest:
         """Ask the hub what a model consists of.
@@ -76,11 +77,13 @@ class Hub:
             return api.model_info(repo, revision=revision, files_metadata=True, timeout=ANSWER_S)
 
         try:
-            info = self._asked(repo, revision, lambda: _bounded(ask, PATIENCE_S))
+            info = self._asked(repo, revision, lambda: bounded(ask, PATIENCE_S))
         except (ValueError, TypeError, KeyError) as error:  # a page, or other JSON
-            raise HubUnreachable(self._silent(repo, "its answer is not a hub's")) from error
+            raise HubUnreachable(self._silent(repo, "its answer is not a hub's", revision)) from error
         there = {sibling.rfilename: sibling for sibling in info.siblings or ()}
         missing = [name for name in NEEDED if name not in there]
+        if not any(VOCABULARY.fullmatch(name) for name in there):
+            missing.append("vocabulary.json")
         if missing == ["tokenizer.json"]:
             raise ModelError(f"model: {repo} has no tokenizer.json (an old conversion): take a newer conversion")
         if missing:
@@ -90,8 +93,35 @@ class Hub:
         wanted = sorted(name for name in there if name in WANTED or VOCABULARY.fullmatch(name))
         files = tuple(_hub_file(repo, there[name]) for name in wanted)
         if not COMMIT.fullmatch(str(info.sha)):
-            raise HubUnreachable(self._silent(repo, f"it names {info.sha!r} as a commit"))
+            raise HubUnreachable(self._silent(repo, f"it names {info.sha!r} as a commit", revision))
         return Manifest(repo=repo, revision=revision or "main", commit=info.sha, files=files)
+
+    def check(self, wanted: Manifest, advance: Advance, directory: Path | None = None) -> tuple[str, ...]:
+        """Compare what is here, in the cache and in the directory, with the checksums; what is wrong is deleted.
+
+        Returns:
+            The names of the files that were deleted.
+
+        Raises:
+            ModelError: one cannot be read, or not be deleted.
+        """
+        spoilt, before = [], 0
+        for file in wanted.files:
+            target = directory / file.name if directory is not None else None
+            tell = _offset(advance, before)
+            right = target is not None and self._right(target, file, tell)
+            if target is not None and target.is_file() and not right:
+                spoilt.append(file.name)
+                with _writing(target):
+                    target.unlink()
+            if not right:  # else the cache is not asked for it
+                for place in self._places(wanted, file):
+                    if place.is_file() and not self._right(place, file, tell):
+                        spoilt.append(file.name)
+                        with _writing(place):
+                            place.unlink()
+            before += file.size
+        return tuple(dict.fromkeys(spoilt))
 
     def missing(self, wanted: Manifest, directory: Path | None = None) -> int:
         """Bytes of it that are still to come from the hub, to the cache or to a directory."""
@@ -106,6 +136,8 @@ class Hub:
 
     def fetch(self, wanted: Manifest, advance: Advance) -> Path:
         """Bring a model into the cache, going on where an earlier try broke off; the directory it is in.
+
+        What is here is taken to be right: ``check`` comes before.
 
         Raises:
             HubUnreachable: the hub stopped answering; what is here is kept.
@@ -146,7 +178,7 @@ class Hub:
         return found
 
     def fetch_to(self, wanted: Manifest, directory: Path, advance: Advance) -> None:
-        """Bring a model into a directory, with its manifest; what is there already and right stays.
+        """Bring a model into a directory, with its manifest; what is here is taken to be right, as in ``fetch``.
 
         Raises:
             HubUnreachable, ModelError: as ``fetch``.
@@ -156,8 +188,6 @@ class Hub:
             directory.mkdir(parents=True, exist_ok=True)
             for file in wanted.files:
                 target = directory / file.name
-                if target.is_file() and digest(target, file.checksum) != file.checksum:
-                    target.unlink()
                 if not target.exists() and (copy := self._copy(wanted, file)):
                     shutil.copyfile(copy, _partial(target))
                 if not target.exists():
@@ -176,8 +206,18 @@ class Hub:
 
     def _copy(self, wanted: Manifest, file: HubFile) -> Path | None:
         """Where the cache has this file: among its blobs or, on a system without links, in the snapshot."""
-        places = (self._blob(wanted, file), self.cache / self._folder(wanted) / "snapshots" / wanted.commit / file.name)
-        return next((place for place in places if place.is_file()), None)
+        return next((place for place in self._places(wanted, file) if place.is_file()), None)
+
+    def _places(self, wanted: Manifest, file: HubFile) -> tuple[Path, Path]:
+        snapshot = self.cache / self._folder(wanted) / "snapshots" / wanted.commit
+        return self._blob(wanted, file), snapshot / file.name
+
+    def _right(self, path: Path, file: HubFile, tell: Advance) -> bool:
+        """Whether the file is there, and what the hub says it is."""
+        try:
+            return path.is_file() and digest(path, file.checksum, tell) == file.checksum
+        except OSError as error:
+            raise ModelError(f"model: {path} cannot be read: {error.strerror or error}") from error
 
     def _transfer(self, wanted: Manifest, file: HubFile, target: Path, advance: Advance) -> None:
         """Bring one file: to a partial file, checked, then renamed."""
@@ -193,28 +233,25 @@ class Hub:
         partial.replace(target)
 
     def _get(self, wanted: Manifest, file: HubFile, partial: Path, advance: Advance) -> None:
-        from huggingface_hub import hf_hub_url
+        from huggingface_hub import constants, hf_hub_url
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
         disable_progress_bars("huggingface_hub.http_get")  # the caller shows progress
         url = hf_hub_url(wanted.repo, file.name, revision=wanted.commit, endpoint=self.endpoint)
+        # The library's 10 MB take minutes on a slow line, and only after a chunk is anything told or stopped.
+        constants.DOWNLOAD_CHUNK_SIZE = min(constants.DOWNLOAD_CHUNK_SIZE, CHUNK)
         with partial.open("ab") as out:
             if out.tell() > file.size:
                 out.truncate(0)
             here = out.tell()
-            self._asked(
-                wanted.repo,
-                wanted.revision,
-                lambda: http_get(
-                    url,
-                    _Watched(out, advance),
-                    resume_size=here,
-                    headers=build_hf_headers(),
-                    expected_size=file.size,
-                ),
-            )
-        if digest(partial, file.checksum) != file.checksum:
+            watched = Watched(out, advance)
+
+            def get() -> None:
+                http_get(url, watched, resume_size=here, headers=build_hf_headers(), expected_size=file.size)
+
+            self._asked(wanted.repo, wanted.revision, lambda: attended(get, watched.tell_again))
+        if digest(partial, file.checksum, lambda _: advance(file.size)) != file.checksum:
             partial.unlink()
             raise ModelError(
                 f"model: {file.name} of {wanted.repo} came with another checksum than {self.endpoint} announced"
@@ -228,9 +265,8 @@ class Hub:
         try:
             return call()
         except errors.OfflineModeIsEnabled as error:
-            raise HubUnreachable(
-                f"model: {repo} is not in the cache {self.cache}, and HF_HUB_OFFLINE forbids asking the hub"
-            ) from error
+            here = "" if self.cached(repo, revision) else f"{repo} is not in the cache {self.cache}, and "
+            raise HubUnreachable(f"model: {here}HF_HUB_OFFLINE forbids asking the hub for it") from error
         except errors.GatedRepoError as error:
             raise ModelError(
                 f"model: {repo} is only given to those who accepted its terms at {self.endpoint}/{repo}; then set"
@@ -248,35 +284,20 @@ class Hub:
                 raise ModelError(
                     f"model: {self.endpoint} refuses {repo} ({status}); HF_TOKEN must be a token that may read it"
                 ) from error
-            raise HubUnreachable(self._silent(repo, f"it answered {status}")) from error
+            raise HubUnreachable(self._silent(repo, f"it answered {status}", revision)) from error
         except _transport_error() as error:
-            raise HubUnreachable(self._silent(repo, str(error) or type(error).__name__)) from error
+            raise HubUnreachable(self._silent(repo, str(error) or type(error).__name__, revision)) from error
         except OSError as error:
             if error.errno is not None:
                 raise  # this machine's: no room, no right to write
-            raise HubUnreachable(self._silent(repo, str(error) or type(error).__name__)) from error
+            raise HubUnreachable(self._silent(repo, str(error) or type(error).__name__, revision)) from error
 
-    def _silent(self, repo: str, why: str) -> str:
+    def _silent(self, repo: str, why: str, revision: str | None) -> str:
         why = why.splitlines()[0].rstrip(".")
-        return (
-            f"model: {repo} is not all in the cache {self.cache}, and {self.endpoint} (variable HF_ENDPOINT) does not"
-            f" give it: {why}"
-        )
-
-
-class _Watched:
-    """A file that tells how long it has become."""
-
-    def __init__(self, file: BinaryIO, advance: Advance) -> None:
-        self._file = file
-        self._advance = advance
-        self.seek, self.tell, self.truncate = file.seek, file.tell, file.truncate
-
-    def write(self, chunk: bytes) -> int:
-        """Write, then tell."""
-        written = self._file.write(chunk)
-        self._advance(self._file.tell())
-        return written
+        hub = f"{self.endpoint} (variable HF_ENDPOINT) does not give"
+        if self.cached(repo, revision):
+            return f"model: {hub} {repo}: {why}"
+        return f"model: {repo} is not all in the cache {self.cache}, and {hub} it: {why}"
 
 
 @contextmanager
@@ -321,23 +342,3 @@ def _transport_error() -> type[Exception]:
 
     root: type[Exception] = HfHubHTTPError.__bases__[0]
     return root
-
-
-def _bounded(call: Callable[[], Any], seconds: float) -> Any:
-    """What ``call`` returns or raises, or a TimeoutError: each address that leads nowhere takes its own time."""
-    answers: queue.SimpleQueue[tuple[Any, Exception | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            answers.put((call(), None))
-        except Exception as error:  # noqa: BLE001 - raised again by who waits
-            answers.put((None, error))
-
-    threading.Thread(target=work, name="hub", daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer in {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return answer

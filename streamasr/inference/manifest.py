@@ -4,6 +4,7 @@ Knows neither hubs nor models: only files and the list beside them.
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -66,8 +67,8 @@ def verify(directory: Path) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def digest(path: Path, like: str) -> str:
-    """The file's checksum, of the same kind as ``like``."""
+def digest(path: Path, like: str, tell: Callable[[int], object] | None = None) -> str:
+    """The file's checksum, of the same kind as ``like``; ``tell`` hears how many bytes were read, and may raise."""
     kind = like.partition(":")[0]
     found = hashlib.sha256() if kind == "sha256" else hashlib.sha1(usedforsecurity=False)
     if kind != "sha256":
@@ -75,4 +76,6 @@ def digest(path: Path, like: str) -> str:
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             found.update(chunk)
+            if tell is not None:
+                tell(file.tell())
     return f"{kind}:{found.hexdigest()}"

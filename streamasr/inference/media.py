@@ -6,6 +6,7 @@ here blocks: it belongs on a thread. FFmpeg itself opens nothing: it reads the b
 playlist that names other files or addresses gets none of them.
 """
 
+import struct
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -41,6 +42,9 @@ _INEXACT = frozenset({"aac"})
 
 _TRUSTED = frozenset({"flac", "mov,mp4,m4a,3gp,3g2,mj2"})
 """Containers whose head says exactly how long the audio is: with less, the file has been cut off."""
+
+_UNKNOWN_BYTES = 0x7FFF0000
+"""A WAV whose head names so many bytes or more, or none, was streamed to disk: nobody knew how many there would be."""
 
 _BUFFER = 1 << 16
 """Bytes read at a time."""
@@ -216,10 +220,13 @@ class _Job:
         """What is wrong with a file that has ended without an error."""
         if not mixer.started:
             return None if mixer.sought is not None else f"{self._name} has no audio that can be decoded."
-        if container.format.name not in _TRUSTED or stream.duration is None:
-            return None
-        claimed = float(stream.duration * stream.time_base)
-        if mixer.time > claimed - 1:
+        if container.format.name == "wav":
+            claimed = _cut_wav(self._file)  # FFmpeg says what there is, not what its head says
+        elif container.format.name in _TRUSTED and stream.duration is not None:
+            claimed = float(stream.duration * stream.time_base)
+        else:
+            claimed = None
+        if claimed is None or mixer.time > claimed - 1:
             return None
         return f"{self._name} is cut off: it ends at {mixer.time:.1f} s, though its head says {claimed:.1f} s."
 
@@ -307,6 +314,24 @@ class _Mixer:
         self._surplus -= min(self._surplus, output.samples)
         self.position += len(samples)
         return samples
+
+
+def _cut_wav(file: BinaryIO) -> float | None:
+    """Seconds that the head of a WAV says it has, if the file, read to its end, is too short for them."""
+    file.seek(0)
+    if file.read(4) != b"RIFF":  # its relatives for huge files have sizes of another form
+        return None
+    rate, at, size = 0, 12, size_of(file)
+    while at + 8 <= size:
+        file.seek(at)
+        name, length, bytes_a_second = struct.unpack("<4sI8xI", file.read(20).ljust(20, b"\0"))
+        if name == b"fmt ":
+            rate = bytes_a_second
+        elif name == b"data":
+            known = 0 < length < _UNKNOWN_BYTES and rate > 0
+            return length / rate if known and at + 8 + length > size else None
+        at += 8 + length + length % 2
+    return None
 
 
 def _open_container(file: BinaryIO, name: str) -> Any:

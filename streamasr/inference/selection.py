@@ -5,7 +5,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +20,7 @@ from streamasr.inference.hardware import Hardware, Placement
 from streamasr.inference.hub import Hub
 from streamasr.inference.manifest import Manifest
 from streamasr.inference.models import ModelEntry, entry_of, expanded, read_entry_file, resolve
-from streamasr.inference.sizing import LARGEST_FIRST, TRIAL_S, choose_for_cpu, choose_for_gpu, smaller_than
+from streamasr.inference.sizing import LARGEST_FIRST, TRIAL_S, Choice, choose_for_cpu, choose_for_gpu, smaller_than
 
 AUTO = "auto"
 TRIALS_S = 0.3
@@ -54,7 +54,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 
     entry: ModelEntry
     reason: str
-    """Why this one; empty if it was asked for by name."""
+    """Why ``auto`` took this one, without its name; empty if it was asked for by name or stands in for another."""
     notice: str | None = None
     """What everybody should know who uses it: that it is not the one that was wanted, and why."""
 
@@ -112,7 +112,8 @@ def choose(
         spec: what ``parse`` understood.
         hardware: what this machine has.
         placement: where the model is to run, as ``hardware.pick`` has it before the model is known.
-        fallback: what to run if the hub does not answer; None: nano if there is a terminal.
+        fallback: what to run if the hub does not answer and ``auto`` has nothing else here that the machine can
+            run; None: nano if there is a terminal.
         terminal: whether a person sees what happens.
         report: told what happens; what it raises ends the work, and a download can be gone on with later.
         hub: which hub and cache; None: those the environment names.
@@ -124,26 +125,34 @@ def choose(
     if spec.entry is not None:
         return Chosen(entry=spec.entry, reason="")
     hub = hub or Hub()
-    size, reason = spec.size, ""
+    wanted, choice = spec, None
     if spec.name == AUTO:
-        size, reason = choose_here(hardware, placement, report)
-    wanted = (
-        msgspec.structs.replace(spec, name=size.name, repo=size.repo, size=size) if not spec.repo and size else spec
-    )
+        choice = choose_here(hardware, placement, report, cached=in_cache(hub))
+        wanted = sized(spec, choice.size)
     try:
-        return Chosen(entry=_brought(wanted, hub, report), reason=reason)
+        return Chosen(entry=_brought(wanted, hub, report), reason=choice.reason if choice else "")
     except HubUnreachable as error:
-        if fallback == "none" or (fallback is None and not terminal):
-            raise HubUnreachable(f"{error}; --fallback nano would run the small built-in model instead") from error
-        entry = _stand_in(wanted, hub) if spec.name == AUTO else resolve(NANO.name)
-        about = "built in, and not made for real speech" if entry.name == NANO.name else "a smaller model that is here"
-        return Chosen(entry=entry, reason=reason, notice=f"running {entry.name} ({about}), since {_tail(error)}")
+        entry, about = stand_in(choice, hub) if choice else None, "in the cache"
+        if entry is None:
+            if fallback == "none" or (fallback is None and not terminal):
+                raise HubUnreachable(f"{error}; --fallback nano would run the small built-in model instead") from error
+            entry, about = resolve(NANO.name), "built in, and not made for real speech"
+        notice = f"running {entry.name} ({about}) instead of {wanted.name}, since {_tail(error)}"
+        return Chosen(entry=entry, reason="", notice=notice)
 
 
 def choose_here(
-    hardware: Hardware, placement: Placement, report: Report = _unheard, *, nano_s: float | None = None
-) -> tuple[Size, str]:
-    """What ``auto`` takes on this machine, and why; on a CPU half a second goes to ``measure_nano`` if need be."""
+    hardware: Hardware,
+    placement: Placement,
+    report: Report = _unheard,
+    *,
+    cached: Collection[str] = (),
+    nano_s: float | None = None,
+) -> Choice:
+    """What ``auto`` takes on this machine, and why; on a CPU half a second goes to ``measure_nano`` if need be.
+
+    ``cached``: as ``in_cache`` has it.
+    """
     if placement.device == "cuda":
         gpus = [gpu for gpu in hardware.driver.gpus if gpu.index in placement.device_indexes]
         roomiest = max(gpus, key=lambda gpu: gpu.total if gpu.free is None else gpu.free)
@@ -152,7 +161,17 @@ def choose_here(
     if nano_s is None:
         report("measuring this machine", None)
         nano_s = measure_nano(placement)
-    return choose_for_cpu(nano_s)
+    return choose_for_cpu(nano_s, cached)
+
+
+def in_cache(hub: Hub) -> frozenset[str]:
+    """The sizes that ``auto`` may take and that are here."""
+    return frozenset(name for name in LARGEST_FIRST if hub.cached(catalog.BY_NAME[name].repo))
+
+
+def sized(spec: Spec, size: Size) -> Spec:
+    """What ``auto`` asks for, once the size is chosen."""
+    return msgspec.structs.replace(spec, name=size.name, repo=size.repo, size=size)
 
 
 def download(wanted: Spec, hub: Hub, report: Report = _unheard, *, to: Path | None = None) -> Path:
@@ -163,7 +182,9 @@ def download(wanted: Spec, hub: Hub, report: Report = _unheard, *, to: Path | No
     """
     report(f"asking {hub.endpoint} for {wanted.repo}", None)
     manifest = hub.manifest(wanted.repo, wanted.revision)
-    said = announce(manifest, wanted.size, hub, to)
+    # Without a share: this is not yet a part of the download.
+    spoilt = hub.check(manifest, lambda _: report(f"checking what is here of {wanted.repo}", None), to)
+    said = announce(manifest, wanted.size, hub, to, spoilt=spoilt)
     report(said, None)
     stage = said.partition("\n")[0]
 
@@ -204,14 +225,20 @@ def measure_nano(placement: Placement) -> float:
     return min(took)
 
 
-def announce(wanted: Manifest, size: Size | None, hub: Hub, to: Path | None = None) -> str:
-    """What a person should know before a download, in two lines; the first names what is being done."""
+def announce(
+    wanted: Manifest, size: Size | None, hub: Hub, to: Path | None = None, *, spoilt: Collection[str] = ()
+) -> str:
+    """What a person should know before a download, in two lines; the first names what is being done.
+
+    ``spoilt``: names of files that were here, but with another content.
+    """
     english = size is not None and size.languages == catalog.ENGLISH
     whole, rest = wanted.size / 1e6, hub.missing(wanted, to) / 1e6
     left = f"{whole:.0f} MB" if rest >= whole else f"{rest:.0f} MB of {whole:.0f} MB"
     what = wanted.repo if size is None else f"{size.name} ({wanted.repo})"
     smaller = smaller_than(wanted.size, english=english)
-    return f"downloading {what}\n{what}: {left} {hub.source(to)}; smaller: --model {smaller}"
+    again = f"; {', '.join(spoilt)}: spoilt here, fetched again" if spoilt else ""
+    return f"downloading {what}\n{what}: {left} {hub.source(to)}{again}; smaller: --model {smaller}"
 
 
 def _brought(wanted: Spec, hub: Hub, report: Report) -> ModelEntry:
@@ -222,14 +249,12 @@ def _brought(wanted: Spec, hub: Hub, report: Report) -> ModelEntry:
     return entry_of(path, wanted.name, repo=wanted.repo, entry_file=wanted.entry_file)
 
 
-def _stand_in(wanted: Spec, hub: Hub) -> ModelEntry:
-    """What may take the place of ``auto``'s choice: the largest smaller one in the cache, else nano."""
-    place = LARGEST_FIRST.index(wanted.name)
-    for name in LARGEST_FIRST[place + 1 :]:
-        size = catalog.BY_NAME[name]
+def stand_in(choice: Choice, hub: Hub) -> ModelEntry | None:
+    """What may take the place of ``auto``'s choice: the best in the cache that this machine can run, if any."""
+    for size in choice.stand_ins:
         if path := hub.cached(size.repo):
-            return entry_of(path, name, repo=size.repo)
-    return resolve(NANO.name)
+            return entry_of(path, size.name, repo=size.repo)
+    return None
 
 
 def _exists(path: Path) -> bool:

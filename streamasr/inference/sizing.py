@@ -1,5 +1,10 @@
 """How large a model a machine can run: the choice of ``auto``, from values that were measured elsewhere. Pure."""
 
+import math
+from collections.abc import Collection
+
+import msgspec
+
 from streamasr.core.events import SAMPLE_RATE
 from streamasr.core.policy import Policy, ms
 from streamasr.core.windows import encoder_samples
@@ -13,49 +18,72 @@ ON_GPU = ("large-v3-turbo", "small", "base", "tiny")
 """What it may take on a GPU: nearly large-v3's accuracy at a fraction of its decoding, then what is much smaller."""
 RTF_LIMIT = 0.5
 """A size is taken for one stream if it is predicted to be busy for at most this part of the time."""
+KEPT_LIMIT = 0.6
+"""The same for a size that is here already."""
+REPLACING_LIMIT = 0.4
+"""The same for one that would be downloaded while the next smaller one is here."""
 UTTERANCE_S = 6.0
 """Length of the utterance that the prediction is made for."""
 TRIAL_S = 5.0
 """Encoder input of the window that is timed on nano."""
 
 
-def choose_for_gpu(name: str, free: int, compute_type: str) -> tuple[Size, str]:
-    """The best size for so many free bytes of GPU memory, and why.
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``auto`` takes."""
+
+    size: Size
+    reason: str
+    """Why, without its name."""
+    stand_ins: tuple[Size, ...] = ()
+    """What else this machine can run, best first: for when the size itself cannot be had."""
+
+
+def choose_for_gpu(name: str, free: int, compute_type: str) -> Choice:
+    """The best size for so many free bytes of GPU memory.
 
     Where float16 does not fit, int8_float16 may, before a smaller size is taken.
     """
     kinds = (compute_type, "int8_float16") if compute_type == "float16" else (compute_type,)
+    room = f"the GPU ({name}) has {free / 1e9:.1f} GB of free memory"
+    stand_ins = tuple(catalog.BY_NAME[one] for one in LARGEST_FIRST if _fitting(catalog.BY_NAME[one], free, kinds))
     for candidate in ON_GPU:
         size = catalog.BY_NAME[candidate]
-        needs = catalog.memory(size.parameters, size.shape.width)
-        for kind in kinds:
-            if needs[kind] <= HEADROOM * free:
-                return size, (
-                    f"{size.name}: the GPU ({name}) has {free / 1e9:.1f} GB of free memory, and it takes about"
-                    f" {needs[kind] / 1e9:.1f} GB in {kind}"
-                )
-    return size, f"{size.name}: the smallest, for the GPU ({name}) has only {free / 1e9:.1f} GB of free memory"
+        if kind := _fitting(size, free, kinds):
+            takes = catalog.memory(size.parameters, size.shape.width)[kind] / 1e9
+            return Choice(size=size, reason=f"{room}, and it takes about {takes:.1f} GB in {kind}", stand_ins=stand_ins)
+    return Choice(size=size, reason=f"the smallest, though {room}")
 
 
-def choose_for_cpu(nano_s: float) -> tuple[Size, str]:
-    """The largest size that is predicted to keep up with one stream, and why.
+def _fitting(size: Size, free: int, kinds: tuple[str, ...]) -> str:
+    """The first of the compute types in which it fits; empty if there is none."""
+    needs = catalog.memory(size.parameters, size.shape.width)
+    return next((kind for kind in kinds if needs[kind] <= HEADROOM * free), "")
+
+
+def choose_for_cpu(nano_s: float, cached: Collection[str] = ()) -> Choice:
+    """The largest size that is predicted to keep up with one stream.
+
+    What is in the cache may be a little slower, and what would replace it must be clearly faster than the limit:
+    nano's time is not the same at every start, and the choice is to be.
 
     Args:
         nano_s: seconds that nano took here for a window of ``TRIAL_S``, on one thread. The prediction is for one
             thread too: what more threads are worth was not measured.
+        cached: sizes that are on this machine.
     """
+    busy = {name: predict(catalog.BY_NAME[name], nano_s) for name in LARGEST_FIRST}
+    stand_ins = tuple(catalog.BY_NAME[name] for name in LARGEST_FIRST if busy[name] <= KEPT_LIMIT)
     measured = f"by nano's {1000 * nano_s:.0f} ms for {TRIAL_S:g} s of audio on one thread"
     above = ""
-    for candidate in LARGEST_FIRST:
-        size = catalog.BY_NAME[candidate]
-        factor = predict(size, nano_s)
-        if factor <= RTF_LIMIT:
-            return size, f"{size.name}: one stream is predicted to keep this CPU {factor:.0%} busy{above}, {measured}"
-        above = f", {candidate} {factor:.0%}"
-    return (
-        size,
-        f"{size.name}: the smallest, though one stream is predicted to take {factor:.0%} of this CPU, {measured}",
-    )
+    for name, smaller in zip(LARGEST_FIRST, (*LARGEST_FIRST[1:], ""), strict=True):
+        limit = KEPT_LIMIT if name in cached else REPLACING_LIMIT if smaller in cached else RTF_LIMIT
+        if busy[name] <= limit:
+            here = f", and it is here already (limit {limit:.0%})" if busy[name] > RTF_LIMIT else ""
+            reason = f"one stream is predicted to keep this CPU {busy[name]:.0%} busy{here}{above}, {measured}"
+            return Choice(size=catalog.BY_NAME[name], reason=reason, stand_ins=stand_ins)
+        above = f"; {name}: {math.ceil(100 * busy[name])}%, limit {limit:.0%}"  # rounded up: above it in print too
+    reason = f"the smallest, though one stream is predicted to take {busy[name]:.0%} of this CPU, {measured}"
+    return Choice(size=catalog.BY_NAME[name], reason=reason, stand_ins=stand_ins)
 
 
 def predict(size: Size, nano_s: float) -> float:

@@ -16,6 +16,9 @@ from streamasr.errors import MediaError, TooLarge
 _BUFFER = 1 << 16
 """Bytes copied at a time."""
 
+STALLED_S = 60.0
+"""A web server that sends nothing for so long is given up; how long a whole file takes is its own affair."""
+
 
 class GrowingFile(io.RawIOBase):
     """Bytes that are still arriving, as a file: what is not there yet is waited for. Kept on disk, not in memory.
@@ -162,11 +165,12 @@ class PulledFile(GrowingFile):
 class _RemoteFile(io.RawIOBase):
     """A file that fsspec has opened; whatever its protocol's package raises is a MediaError."""
 
-    def __init__(self, file: Any, address: str, *, seekable: bool) -> None:
+    def __init__(self, file: Any, address: str, *, seekable: bool, stalled_s: float) -> None:
         super().__init__()
         self._remote = file
         self.name = address
         self._seekable = seekable
+        self._stalled_s = stalled_s
 
     def readable(self) -> bool:
         return True
@@ -184,7 +188,8 @@ class _RemoteFile(io.RawIOBase):
         try:
             data = self._remote.read(len(buffer))
         except Exception as error:  # each protocol's package has its own errors
-            raise MediaError(f"{self.name} could not be read to its end: {reason(error)}.") from error
+            why = _why(error, self._stalled_s)
+            raise MediaError(f"{self.name} could not be read to its end: {why}.") from error
         buffer[: len(data)] = data
         return len(data)
 
@@ -193,8 +198,13 @@ class _RemoteFile(io.RawIOBase):
         super().close()
 
 
-def open_source(source: str) -> BinaryIO:
+def open_source(source: str, *, stalled_s: float = STALLED_S) -> BinaryIO:
     """Open a file elsewhere: ``http(s)://``, ``s3://``, ``gs://``, ``az://``, whatever fsspec knows.
+
+    Args:
+        source: its address.
+        stalled_s: how long a web server may send nothing, here and while the file is read; what the other
+            protocols' packages wait for is theirs.
 
     Raises:
         MediaError: its protocol's package is missing, nobody knows the protocol, or the file cannot be opened.
@@ -206,7 +216,7 @@ def open_source(source: str) -> BinaryIO:
         streamed = {"block_size": 0} if protocol in {"http", "https"} else {}
         import fsspec.core
 
-        system, path = fsspec.core.url_to_fs(source)
+        system, path = fsspec.core.url_to_fs(source, **(_patience(stalled_s) if streamed else {}))
         file = system.open(path, "rb", **streamed)
     except ImportError as error:
         raise MediaError(
@@ -218,8 +228,20 @@ def open_source(source: str) -> BinaryIO:
         cause = error.__cause__ or error
         if isinstance(cause, FileNotFoundError):
             raise MediaError(f"{shown} does not exist.") from error
-        raise MediaError(f"{shown} cannot be opened: {reason(cause)}.") from error
-    return cast("BinaryIO", _RemoteFile(file, shown, seekable=not streamed))
+        raise MediaError(f"{shown} cannot be opened: {_why(cause, stalled_s)}.") from error
+    return cast("BinaryIO", _RemoteFile(file, shown, seekable=not streamed, stalled_s=stalled_s))
+
+
+def _patience(stalled_s: float) -> dict[str, Any]:
+    """For fsspec: no limit on a whole file, which may be read for hours, as fast as it is transcribed."""
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=stalled_s, sock_read=stalled_s)
+    return {"client_kwargs": {"timeout": timeout}}
+
+
+def _why(error: BaseException, stalled_s: float) -> str:
+    return f"nothing came for {stalled_s:g} s" if isinstance(error, TimeoutError) else reason(error)
 
 
 @contextmanager

@@ -24,9 +24,6 @@ from streamasr.inference.engine import Engine
 
 logger = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 64
-"""More devices than any machine has."""
-
 
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to know about one batch that has run."""
@@ -51,6 +48,8 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Each window's lane, in the order of the batch."""
     kinds: tuple[WindowKind, ...]
     """What each window was for, in the order of the batch."""
+    spans: tuple[tuple[int, int], ...]
+    """First and last sample of each window, on its lane's clock, in the order of the batch."""
     superseded: int
     """Windows that newer ones took the place of since the batch before was told of."""
 
@@ -74,8 +73,7 @@ class LocalBackend:
         self._engine_factory = engine_factory
         self._observer = observer
         self._clock = clock
-        # It makes a thread only when all it has are busy, so there are as many as batches run at once.
-        self._threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="engine")
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="engine")
         self._engine: Engine | None = None
         self._batcher: Batcher | None = None  # there is one while windows are taken
         self._jobs: dict[tuple[str, int], _Job] = {}  # what is queued, by lane and number
@@ -93,6 +91,9 @@ class LocalBackend:
         engine = await self._loading
         if self._closed:
             raise Unavailable("closed while the engine was being loaded")
+        if engine.parallel > 1:
+            self._threads.shutdown(wait=False)
+            self._threads = ThreadPoolExecutor(engine.parallel, thread_name_prefix="engine")
         self._devices = _Devices(engine.parallel)
         self._batcher = Batcher(engine.max_batch_size, engine.batch_key, engine.cost)
         self._driver = loop.create_task(self._drive(engine, self._batcher))
@@ -253,6 +254,7 @@ def _record(jobs: Sequence["_Job"], run: _Run) -> BatchRecord:
         devices=run.devices,
         lanes=tuple(job.window.lane for job in jobs),
         kinds=tuple(job.window.kind for job in jobs),
+        spans=tuple((job.window.anchor, job.window.end) for job in jobs),
         superseded=run.superseded,
     )
 

@@ -24,8 +24,6 @@ from streamasr.ops import checks
 from streamasr.ops.checks import Finding
 from streamasr.ops.config import Settings
 
-ASKED_FOR = "Systran/faster-whisper-tiny"
-"""What the hub is asked about, if no model is wanted from it."""
 OFFLINE = "HF_HUB_OFFLINE"
 
 
@@ -135,32 +133,40 @@ def models(spec: Spec, here: Hardware, placement: Placement, hub: Hub, *, needed
 
     ``needed``: the server does not start without that model.
     """
-    repo, revision = spec.repo, spec.revision
+    instead = None
     if spec.name == selection.AUTO:
-        size, reason = selection.choose_here(here, placement, lambda _stage, _share: None)
-        repo = size.repo
-        yield Finding(check="model chosen", found=reason)
-    cached = hub.cached(repo, revision) if repo else None
-    if repo:
-        where = f"in {cached}" if cached else "not on this machine: its first start downloads it"
-        yield Finding(check=repo, found=where)
-    yield hub_answers(hub, repo or ASKED_FOR, revision, needed=needed and bool(repo) and cached is None)
+        choice = selection.choose_here(here, placement, cached=selection.in_cache(hub))
+        spec = selection.sized(spec, choice.size)
+        instead = selection.stand_in(choice, hub)
+        yield Finding(check="model chosen", found=f"{choice.size.name}: {choice.reason}")
+    if not spec.repo:
+        yield Finding(check="hub", found=f"not asked: {spec.name} is on this machine")
+        return
+    cached = hub.cached(spec.repo, spec.revision)
+    if cached:
+        yield Finding(check=spec.repo, found=f"in {cached}")
+    else:
+        otherwise = f"; without the hub, {instead.name} in the cache runs instead" if instead else ""
+        yield Finding(check=spec.repo, found=f"not on this machine: its first start downloads it{otherwise}")
+    yield hub_answers(hub, spec, needed=needed and cached is None and instead is None)
 
 
-def hub_answers(hub: Hub, repo: str, revision: str | None, *, needed: bool) -> Finding:
-    """Ask the hub what a model consists of."""
+def hub_answers(hub: Hub, spec: Spec, *, needed: bool) -> Finding:
+    """Ask the hub what a model consists of. ``needed``: without an answer the server does not start."""
     bad: checks.Status = "failed" if needed else "warning"
-    another = "name a model that is here, such as --model nano"
+    here = hub.cached(spec.repo, spec.revision) is not None
+    another = "" if here else "name a model that is here, such as --model nano"
     try:
-        manifest = hub.manifest(repo, revision)
+        manifest = hub.manifest(spec.repo, spec.revision)
     except HubUnreachable as error:
         if os.environ.get(OFFLINE) and not needed:
             return Finding(check="hub", found=f"not asked: {OFFLINE} is set")
-        advice = f"set HF_ENDPOINT to a hub that answers, or {another}"
+        advice = "set HF_ENDPOINT to a hub that answers" + (", to get another model than this one" if here else "")
+        advice = ", or ".join(filter(None, (advice, another)))
         return Finding(check="hub", status=bad, found=str(error).removeprefix("model: "), advice=advice)
     except ModelError as error:
         return Finding(check="hub", status=bad, found=str(error).removeprefix("model: "), advice=another)
-    return Finding(check="hub", found=f"{hub.endpoint} answers: {repo} is {manifest.size / 1e6:.0f} MB")
+    return Finding(check="hub", found=f"{hub.endpoint} answers: {spec.repo} is {manifest.size / 1e6:.0f} MB")
 
 
 def _on_this_machine(spec: Spec, hub: Hub) -> ModelEntry | None:

@@ -8,6 +8,7 @@ from math import exp
 
 import msgspec
 
+from streamasr.core.events import SAMPLE_RATE
 from streamasr.inference.worker import BatchRecord
 
 SPAN_S = 5
@@ -26,9 +27,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     busy: float
     """The share of the engine's time that live windows took lately, 0 to 1."""
     speaker: float | None
-    """The share that one speaking session takes; None if nobody has spoken yet."""
+    """The share that one speaking session takes: engine seconds a second of speech. None: nobody has spoken yet."""
     speaking: float
-    """Sessions that speak now, at a time: of which a live window ran within a second."""
+    """Sessions that speak at a time now: seconds of speech a second. So a short burst of old audio is many."""
     sessions: int
     """Sessions that are open."""
     young: int
@@ -46,6 +47,8 @@ class LoadMeter:
         """``most``: the busy share above which partials give way, so that a speaker's load looks smaller than it is."""
         self._most = most
         self._seconds = deque([_Second(0)])
+        self._heard: dict[str, tuple[int, float]] = {}
+        """The sample to which a lane was heard, and when: of those that were lately."""
         self._opened_at: dict[object, float] = {}
         self._ended_at: deque[float] = deque()
         self._engine = _Mean(SPEAKER_S)
@@ -54,11 +57,14 @@ class LoadMeter:
 
     def batch(self, record: BatchRecord) -> None:
         """A batch has run."""
-        live = [lane for lane, kind in zip(record.lanes, record.kinds, strict=True) if kind != "file"]
-        if live:
-            second = self._roll(record.ended_at)
-            second.engine_s += record.engine_s * len(live) / record.size / record.devices
-            second.sessions.update(map(session_of, live))
+        second = self._roll(record.ended_at)
+        each_s = record.engine_s / record.size / record.devices
+        for lane, kind, (begin, end) in zip(record.lanes, record.kinds, record.spans, strict=True):
+            if kind != "file":
+                heard_to, _ = self._heard.get(lane, (begin, 0.0))
+                self._heard[lane] = max(heard_to, end), record.ended_at
+                second.engine_s += each_s
+                second.speech_s += max(0, end - max(heard_to, begin)) / SAMPLE_RATE
 
     def opened(self, session: object, now: float) -> None:
         """A session has been let in."""
@@ -71,9 +77,8 @@ class LoadMeter:
         _forget(self._ended_at, now - ENDS_S)
 
     def spoke(self, now: float) -> int:
-        """Sessions that have spoken in the last ``SPAN_S`` seconds."""
-        self._roll(now)
-        return len(set[str]().union(*(second.sessions for second in self._seconds)))
+        """Sessions of which a live window ran in the last ``SPAN_S`` seconds."""
+        return len({session_of(lane) for lane, (_, at) in self._heard.items() if at > now - SPAN_S})
 
     def load(self, now: float) -> Load:
         """All that is known now."""
@@ -100,7 +105,7 @@ class LoadMeter:
 
     @property
     def _speaking(self) -> float:
-        return sum(len(second.sessions) for second in self._whole) / SPAN_S
+        return sum(second.speech_s for second in self._whole) / SPAN_S
 
     @property
     def _speaker(self) -> float | None:
@@ -119,6 +124,7 @@ class LoadMeter:
             self._seconds.append(_Second(begin))
             while self._seconds[0].begin < begin - SPAN_S:
                 self._seconds.popleft()
+            self._heard = {lane: heard for lane, heard in self._heard.items() if heard[1] > now - SPAN_S}
             self._learn(now, passed)
         return self._seconds[-1]
 
@@ -138,7 +144,7 @@ class _Second:
     def __init__(self, begin: int) -> None:
         self.begin = begin
         self.engine_s = 0.0
-        self.sessions: set[str] = set()
+        self.speech_s = 0.0
 
 
 def session_of(lane: str) -> str:

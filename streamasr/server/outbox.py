@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from streamasr.core.events import Event, Final, Partial, Preflight
-from streamasr.errors import ClientError, EngineError, SlowClient
+from streamasr.errors import ClientError, EngineError, Refused, SlowClient
 from streamasr.wire.commands import Reply
 
 MAX_EVENTS = 512
@@ -38,7 +38,7 @@ class Ended(msgspec.Struct, frozen=True):
 class Failed(msgspec.Struct, frozen=True):
     """The session cannot go on."""
 
-    error: ClientError | EngineError
+    error: ClientError | EngineError | Refused
 
 
 Item = Said | Ended | Failed | Reply
@@ -87,7 +87,7 @@ class Outbox:
         self._put(Ended(how), 0)
         self._closed = True
 
-    def fail(self, error: ClientError | EngineError) -> None:
+    def fail(self, error: ClientError | EngineError | Refused) -> None:
         """Queue a failure, after what was said before it."""
         self._put(Failed(error), 0)
         self._closed = True

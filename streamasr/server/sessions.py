@@ -7,6 +7,7 @@ and no dialect; decides nothing about speech, which is ``core/session.py``'s aff
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from math import gcd
@@ -23,6 +24,7 @@ from streamasr.core.session import Session
 from streamasr.errors import (
     EngineError,
     InvalidSetting,
+    Refused,
     ResumeLost,
     WindowDiscarded,
     WindowFailed,
@@ -30,15 +32,19 @@ from streamasr.errors import (
 )
 from streamasr.inference.models import ModelEntry
 from streamasr.inference.scorer import Job, LaneScorer
+from streamasr.server.admission import FULL_RETRY_S
 from streamasr.server.auth import TAIL, Signer, read_resume, resume_token
 from streamasr.server.outbox import Outbox, Said
 from streamasr.server.registry import Services
+from streamasr.server.stats import Arrivals
 from streamasr.wire.commands import Start
 
 logger = logging.getLogger(__name__)
 
 MAX_UNDECODED = 30 * SAMPLE_RATE
 """A lane with more audio than this waiting for its words takes no more: the socket is not read."""
+UNSERVED_S = 30.0
+"""A session that takes no more, and of which not a sample has been understood for so long, is told ``overloaded``."""
 PIECES_S = ((8, 0.04), (16, 0.06), (32, 0.1))
 """(sessions, seconds): with up to so many sessions, audio is taken in pieces so long. What a piece costs hardly
 depends on its length, so that a few sessions are better served by short ones, which show words sooner, and a crowd
@@ -58,6 +64,7 @@ class _Lane:
         self.skip = 0  # replayed samples that come before the point where this lane goes on
         self.point = ResumePoint()
         self.scoring: Job | None = None
+        self.arrivals = Arrivals()
 
     def receive_audio(self, samples: NDArray[np.float32]) -> None:
         skipped = min(self.skip, len(samples))
@@ -86,6 +93,7 @@ class LiveSession:
         self._outbox = outbox
         self._on_room = on_room
         self._full = False
+        self._unserved: asyncio.TimerHandle | None = None
         self._decoder = AudioDecoder(start.format)
         services.crowd.enter()
         self._waiting = bytearray()
@@ -149,7 +157,9 @@ class LiveSession:
         second = self._decoder.bytes_per_second
         while self._waiting and not self._ending:
             if self._undecoded > MAX_UNDECODED:
-                self._full = True
+                if not self._full:
+                    self._full = True
+                    self._watch()
                 return
             part = bytes(self._waiting[:second])
             del self._waiting[:second]
@@ -161,6 +171,21 @@ class LiveSession:
         self._take_what_fits()
         if not self._full and self._on_room is not None:
             self._on_room()
+
+    def _watch(self) -> None:
+        """Look in a while whether anything has been understood meanwhile."""
+        if self._unserved:
+            self._unserved.cancel()
+        self._unserved = asyncio.get_running_loop().call_later(UNSERVED_S, self._look_at_progress, self._decoded)
+
+    def _look_at_progress(self, decoded: int) -> None:
+        if not self._full or self._ending:
+            return
+        if self._decoded > decoded:
+            self._watch()
+        else:
+            logger.warning("session %s cannot be served: nothing was understood for %g s", self.id, UNSERVED_S)
+            self._outbox.fail(Refused("the server cannot keep up", retry_after_s=FULL_RETRY_S))
 
     def flush(self, id: str | int | None) -> None:  # noqa: A002 - the word of the protocol
         """Finalise what was received; too late when everything is being finalised anyway."""
@@ -203,6 +228,8 @@ class LiveSession:
         logger.info("session %s ended at %.1f s, %d utterances", self.id, seconds, utterances)
         self._ending = self._ending or "drained"
         self._services.crowd.leave()
+        if self._unserved:
+            self._unserved.cancel()
         for lane in self._lanes:
             if lane.scoring is not None:
                 lane.scoring.cancel()
@@ -216,6 +243,10 @@ class LiveSession:
     def _undecoded(self) -> int:
         return max(lane.session.undecoded for lane in self._lanes)
 
+    @property
+    def _decoded(self) -> int:
+        return sum(lane.session.received - lane.session.undecoded for lane in self._lanes)
+
     def _take_waiting(self) -> None:
         self._take(self._decoder.decode(bytes(self._waiting)))
         self._waiting.clear()
@@ -225,8 +256,10 @@ class LiveSession:
         if self._decoder.non_finite and not self._warned_non_finite:
             self._warned_non_finite = True
             self._warn("non_finite_samples", "NaN and infinite samples count as silence (said once)")
+        now = time.monotonic()
         for lane in self._lanes:
             lane.receive_audio(samples[lane.channel])
+            lane.arrivals.add(lane.session.received, now)
             self._hand_out(lane)
 
     def _advance(self, lane: _Lane) -> None:
@@ -251,7 +284,14 @@ class LiveSession:
                 sample=event.end, utterance=event.utterance + 1, language=event.language or None, tail=tail
             )
             token = self.token
+            if event.reason == "endpoint":
+                self._tell_lag(lane, event.end - self._services.policy.tail)
         self._outbox.say(Said(event, lane.channel, token))
+
+    def _tell_lag(self, lane: _Lane, last_speech: int) -> None:
+        now, came = time.monotonic(), lane.arrivals.of(last_speech)
+        if came is not None:
+            self._services.stats.final_said(now - came, now)
 
     def _warn(self, code: str, message: str) -> None:
         self._outbox.say(Said(Warned(code, message)))

@@ -121,7 +121,7 @@ class Stats:
         self._encoder_samples = 0.0
         self._padded_samples = 0.0
         self._engine_s = 0.0
-        self._stages = dict.fromkeys(("features", "encode", "decode", "align", "assembly"), 0.0)
+        self._features_s = self._encode_s = self._decode_s = self._align_s = self._assembly_s = 0.0
         self._handed = deque[Stages]()  # by the engine's threads
         self._queue = _Recent()
         self._final_queue = _Recent()
@@ -216,7 +216,14 @@ class Stats:
                 superseded=self._windows["superseded"],
                 failed=self._windows["failed"],
             ),
-            stages_s=StageSeconds(**self._stages, gate=gate_s),
+            stages_s=StageSeconds(
+                features=self._features_s,
+                encode=self._encode_s,
+                decode=self._decode_s,
+                align=self._align_s,
+                assembly=self._assembly_s,
+                gate=gate_s,
+            ),
             cpu_s=cpu_s,
             rss_bytes=rss_bytes,
         )
@@ -224,8 +231,11 @@ class Stats:
     def _take_stages(self) -> None:
         while self._handed:
             stages = self._handed.popleft()
-            for name in self._stages:
-                self._stages[name] += getattr(stages, f"{name}_s")
+            self._features_s += stages.features_s
+            self._encode_s += stages.encode_s
+            self._decode_s += stages.decode_s
+            self._align_s += stages.align_s
+            self._assembly_s += stages.assembly_s
 
 
 class Arrivals:

@@ -91,20 +91,39 @@ def read(name: str, text: str) -> Any:
     """
     if name not in TYPES:
         raise unknown(name, TYPES)
-    wrong = InvalidSetting(f"{name}: expected {expected(name)}, got {show(text)}", field=name)
     plain: Any = text
     if name in ("languages", "temperatures"):
         plain = [part.strip() for part in text.split(",") if part.strip()]
     elif name == "word_timestamps" and text not in ("true", "false"):
-        raise wrong
+        raise _wrong(name, text)
+    return _checked(name, plain, text, strict=False)
+
+
+def check(name: str, value: Any) -> Any:
+    """``value`` as the type of the option ``name``.
+
+    Raises:
+        InvalidSetting: as ``read``.
+    """
+    if name not in _OPTIONS:
+        raise unknown(name, _OPTIONS)
+    return _checked(name, value, value, strict=True)
+
+
+def _checked(name: str, value: Any, given: Any, *, strict: bool) -> Any:
+    """``value`` as the option's type; ``given`` is what an error shows."""
     try:
-        value = msgspec.convert(plain, TYPES[name], strict=False)
+        checked = msgspec.convert(value, TYPES[name], strict=strict)
     except msgspec.ValidationError as error:
-        raise wrong from error
-    codes = {"language": (value,), "languages": value}.get(name, ())
+        raise _wrong(name, given) from error
+    codes = {"language": (checked,), "languages": checked}.get(name, ())
     if not all(_LANGUAGE.fullmatch(code) for code in codes) or (name == "languages" and "auto" in codes):
-        raise wrong
-    return value
+        raise _wrong(name, given)
+    return checked
+
+
+def _wrong(name: str, given: Any) -> InvalidSetting:
+    return InvalidSetting(f"{name}: expected {expected(name)}, got {show(given)}", field=name)
 
 
 def expected(name: str) -> str:

@@ -133,8 +133,8 @@ def expected(name: str) -> str:
 
 
 def show(value: Any) -> str:
-    """A value for an error text: as JSON, and short."""
-    text = msgspec.json.encode(value).decode()
+    """A value for an error text: as JSON if it can be, and short."""
+    text = msgspec.json.encode(value, enc_hook=repr).decode()
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -38,13 +38,20 @@ def test_between_the_points_there_is_a_line_and_beyond_them_proportion():
     middle = (TABLE.batch_s(2.0, [0]) + TABLE.batch_s(4.0, [0])) / 2
     assert TABLE.batch_s(3.0, [0]) == pytest.approx(middle)
     assert TABLE.batch_s(4.0, [0] * 8) == pytest.approx(0.001 * (8 * 2.1 + 80 + 16))
-    assert TABLE.batch_s(1.0, [0]) == TABLE.batch_s(2.0, [0])  # below the first point nothing gets cheaper
+    shorter = TABLE.batch_s(2.0, [0]) - TABLE.batch_s(1.0, [0])
+    assert shorter == pytest.approx(0.001 * 0.5)  # below the first point only features get cheaper
 
 
 def test_a_window_that_has_ended_leaves_the_batch():
     """The long one's last tokens are decoded alone."""
     together = TABLE.batch_s(2.0, [10, 4]) - TABLE.batch_s(2.0, [0, 0])
     assert together == pytest.approx(0.001 * (4 * 0.3 + 6 * 0.2))
+
+
+def test_only_new_audio_is_transformed():
+    """In proportion, also below the table's first length."""
+    whole, half = TABLE.batch_s(4.0, [0, 0]), TABLE.batch_s(4.0, [0, 0], fresh_s=[4.0, 0.4])
+    assert whole - half == pytest.approx(0.001 * (2.0 - 0.2))
 
 
 def test_a_beam_multiplies_the_tokens():

@@ -68,7 +68,7 @@ def test_the_list_shows_what_is_cached_what_auto_takes_and_why(served, streamasr
     rows = {row["name"]: row for row in found["models"]}
     assert list(rows) == [size.name for size in SIZES]
     assert [name for name, row in rows.items() if row["cached"]] == ["tiny"]
-    assert found["auto"]["reason"].startswith(found["auto"]["model"] + ": ")
+    assert f"{found['auto']['model']}: " not in found["auto"]["reason"]
     assert rows["nano"]["measured"]
     assert not rows["large-v3-turbo"]["translates"]
     assert rows["large-v3"]["real_time_factor_on_cpu"] > rows["tiny"]["real_time_factor_on_cpu"] > 0
@@ -81,6 +81,44 @@ def test_without_a_word_there_is_a_table_for_a_person(streamasr):
     (turbo,) = [line for line in done.stdout.splitlines() if "large-v3-turbo = turbo" in line and "1621" in line]
     assert "reported" in turbo
     assert "auto takes " in done.stdout
+
+
+def test_json_may_be_asked_for_without_a_word(streamasr):
+    done = streamasr("--json", HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["models"]
+
+
+@pytest.mark.parametrize("way", ["flag", "variable", "file"])
+def test_the_list_is_for_the_device_that_the_server_would_have(streamasr, tmp_path, way):
+    """Told by the words for one that no machine has."""
+    (tmp_path / "server.toml").write_text('device = "abacus"\n')
+    words, more = {
+        "flag": (["list", "--device", "abacus"], {}),
+        "variable": (["--json"], {"STREAMASR_DEVICE": "abacus"}),
+        "file": (["list", "--config", str(tmp_path / "server.toml")], {}),
+    }[way]
+    done = streamasr(*words, **more)
+    assert done.returncode == 2
+    assert "expected one of auto, cpu, cuda, got 'abacus'" in done.stderr
+
+
+def test_the_settings_reach_the_choice(streamasr):
+    """A compute type that no CPU has is refused where the server would be, not ignored."""
+    done = streamasr("list", "--device", "cpu", "--compute-type", "float16")
+    assert done.returncode == 2
+    assert "compute_type" in done.stderr
+
+
+def test_a_download_checks_what_is_cached_and_mends_it(served, streamasr, tmp_path):
+    assert streamasr("download", "me/mine").returncode == 0
+    (path,) = (tmp_path / "cache").glob("models--me--mine/snapshots/*/model.bin")
+    path.write_bytes(NANO["model.bin"][:-1] + b"?")
+    done = streamasr("download", "me/mine")
+    assert done.returncode == 0, done.stderr
+    assert "model.bin: spoilt here, fetched again" in done.stderr
+    assert path.read_bytes() == NANO["model.bin"]
+    assert "its checksums are right" in done.stdout
 
 
 @pytest.mark.parametrize(

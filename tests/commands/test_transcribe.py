@@ -1,6 +1,7 @@
 """The file command: what is written where, what is skipped, what is said of what fails, and the exit codes."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import srt
 import webvtt
 
 from streamasr import cli
+from streamasr.commands.ledger import LEDGER
 from streamasr.core.events import Segment as Heard
 from streamasr.core.events import Word
 from streamasr.errors import InvalidSetting, MediaError, Refused, Unavailable
@@ -78,11 +80,13 @@ class Script:
 def script(monkeypatch, tmp_path):
     """A scripted model, and an empty directory to be in."""
     monkeypatch.chdir(tmp_path)
+    interrupted = signal.getsignal(signal.SIGINT)
     for name in [name for name in os.environ if name.startswith("STREAMASR_")]:
         monkeypatch.delenv(name)
     scripted = Script()
     monkeypatch.setattr("streamasr.commands.hearing.embedded", scripted.embedded)
-    return scripted
+    yield scripted
+    signal.signal(signal.SIGINT, interrupted)
 
 
 def make(*names: str) -> None:
@@ -96,8 +100,8 @@ def transcribe(*arguments: str) -> int:
 
 
 def tree() -> set[str]:
-    """Every file below the current directory."""
-    return {path.as_posix() for path in Path().rglob("*") if path.is_file()}
+    """Every file below the current directory, without the lists of results."""
+    return {path.as_posix() for path in Path().rglob("*") if path.is_file() and path.name != LEDGER}
 
 
 # What is printed and written.
@@ -272,8 +276,83 @@ def test_a_damaged_recording_fails_but_what_was_said_before_the_damage_is_kept(s
     script.says["a.wav"] = (*TALK[:2], MediaError("a.wav is damaged at 3.0 s: cut off."))
 
     assert transcribe("a.wav", "b.wav") == 1
-    assert Path("a.txt").read_text() == "Good morning, everyone.\n"
-    assert "a.wav is damaged at 3.0 s: cut off. What was said before that is kept.\n" in capsys.readouterr().err
+    assert Path("a.partial.txt").read_text() == "Good morning, everyone.\n"
+    assert "a.wav is damaged at 3.0 s: cut off. What was heard is in a.partial.txt.\n" in capsys.readouterr().err
+    assert "a.txt" not in tree()
+
+
+PARTLY = {
+    "damaged": (*TALK[:2], MediaError("a.wav is damaged at 3.0 s: cut off.")),
+    "lost": (FIRST, LostMessage(start=3.0, end=4.5, reason="it failed"), DONE),
+}
+
+
+@pytest.mark.parametrize("trouble", PARTLY)
+def test_what_was_had_in_part_is_tried_again_and_never_counts_as_finished(script, capsys, trouble):
+    make("a.wav", "b.wav")
+    script.says["a.wav"] = PARTLY[trouble]
+    assert transcribe("a.wav", "b.wav", "--format", "text,srt") == 1
+    script.heard.clear()
+
+    assert transcribe("a.wav", "b.wav", "--format", "text,srt") == 1
+    assert script.heard == ["a.wav"]
+    assert "0 transcribed (0:06 of audio), 1 skipped (finished before; --overwrite does them again), 1 failed" in (
+        capsys.readouterr().err
+    )
+
+    del script.says["a.wav"]
+    assert transcribe("a.wav", "b.wav", "--format", "text,srt") == 0
+    assert tree() == {"a.wav", "a.txt", "a.srt", "b.wav", "b.txt", "b.srt"}
+
+
+# Other people's files.
+
+
+def test_a_file_that_nobody_here_has_written_is_neither_replaced_nor_taken_for_a_result(script, capsys):
+    make("a.wav", "b.wav")
+    Path("a.txt").write_text("what was really said\n")
+
+    for _ in range(2):
+        assert transcribe("a.wav", "b.wav") == 1
+        assert (
+            "streamasr: a.wav: a.txt is there and is not as this command wrote it: --overwrite replaces it,"
+            " --output-dir writes the results elsewhere.\n" in capsys.readouterr().err
+        )
+    assert script.heard == ["b.wav"]
+    assert Path("a.txt").read_text() == "what was really said\n"
+
+    assert transcribe("a.wav", "b.wav", "--output-dir", "out") == 0
+    assert transcribe("a.wav", "b.wav", "--overwrite") == 0
+    assert Path("a.txt").read_text() == Path("out/a.txt").read_text() == "Good morning, everyone.\nLet us begin.\n"
+    assert transcribe("a.wav", "b.wav") == 0
+
+
+def test_a_file_that_appears_while_a_recording_is_transcribed_is_not_replaced(script, capsys):
+    make("a.wav", "b.wav")
+
+    async def appear() -> None:
+        await asyncio.to_thread(Path("a.txt").write_text, "mine")
+
+    script.says["a.wav"] = (*TALK[:2], appear, *TALK[2:])
+
+    assert transcribe("a.wav", "b.wav") == 1
+    assert Path("a.txt").read_text() == "mine"
+    assert "a.wav: a.txt is there and is not as" in capsys.readouterr().err
+
+
+def test_a_result_that_somebody_has_corrected_stays_as_it_is(script, capsys):
+    make("a.wav", "b.wav")
+    assert transcribe("a.wav", "b.wav") == 0
+    Path("a.txt").write_text("Good morning, every one.\n")
+    script.heard.clear()
+
+    assert transcribe("a.wav", "b.wav") == 0
+    assert "2 skipped" in capsys.readouterr().err
+    later = Path("a.txt").stat().st_mtime + 10
+    os.utime("a.wav", (later, later))
+    assert transcribe("a.wav", "b.wav") == 1
+    assert script.heard == []
+    assert Path("a.txt").read_text() == "Good morning, every one.\n"
 
 
 def test_a_server_that_goes_away_midway_leaves_no_half_of_a_result(script, capsys):
@@ -294,7 +373,9 @@ def test_stretches_that_were_lost_are_told_and_the_rest_is_written(script, capsy
     assert "a.wav: 3 to 4.5 s could not be transcribed (it failed); the rest was" in err
     assert "1 transcribed" in err
     assert "1 failed" in err
-    assert json.loads(Path("a.json").read_text())["failed"] == [{"start": 3.0, "end": 4.5, "reason": "it failed"}]
+    assert json.loads(Path("a.partial.json").read_text())["failed"] == [
+        {"start": 3.0, "end": 4.5, "reason": "it failed"}
+    ]
 
 
 def test_an_engine_that_stops_ends_the_run(script, capsys):
@@ -303,16 +384,24 @@ def test_an_engine_that_stops_ends_the_run(script, capsys):
 
     assert transcribe("a.wav", "b.wav", "c.wav", "--jobs", "1") == 1
     assert script.heard == ["a.wav"]
-    assert "streamasr: the engine has stopped\n" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "streamasr: the engine has stopped\n" in err
+    assert "streamasr: 0 transcribed (0:00 of audio), 1 failed, 2 not transcribed\n" in err
 
 
 def test_a_result_that_cannot_be_written_fails_that_recording_only(script, capsys):
     make("a/x.wav", "b/x.wav")
-    Path("a/x.txt").mkdir()
 
+    async def block() -> None:
+        await asyncio.to_thread(Path("a/x.txt").mkdir)
+
+    script.says["x.wav"] = (*TALK[:2], block, *TALK[2:])
+
+    assert transcribe("a/x.wav", "--format", "text", "--format", "srt", "--overwrite") == 1
+    assert "x.txt cannot be written" in capsys.readouterr().err
+    del script.says["x.wav"]
     assert transcribe("a/x.wav", "b/x.wav") == 1
     assert Path("b/x.txt").is_file()
-    assert "x.txt cannot be written" in capsys.readouterr().err
     assert tree() == {"a/x.wav", "b/x.wav", "b/x.txt"}
 
 
@@ -338,6 +427,15 @@ def test_a_link_to_nowhere_is_reported_like_any_bad_recording(script, capsys):
 
 
 # Arguments.
+
+
+@pytest.mark.parametrize("directory", ["taken", "taken/below"])
+def test_an_output_directory_that_cannot_be_one_is_noticed_before_anything_is_transcribed(script, capsys, directory):
+    make("a.wav", "b.wav", "taken")
+
+    assert transcribe("a.wav", "b.wav", "--output-dir", directory) == 2
+    assert capsys.readouterr().err.startswith(f"streamasr: --output-dir: {directory} cannot be made a directory: ")
+    assert script.heard == []
 
 
 def test_options_reach_the_model(script, capsys):
@@ -439,6 +537,7 @@ def test_a_terminal_is_no_recording(script, capsys, monkeypatch):
 # The embedded model, for real.
 
 DEMO = Path(str(files("streamasr") / "data" / "demo.wav"))
+SPOKEN = DEMO.read_bytes()
 
 
 def run(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
@@ -475,6 +574,41 @@ def test_ctrl_c_does_not_wait_for_a_pipe_in_which_nothing_comes():
     assert code == 130
     assert told.startswith("streamasr: interrupted")
     assert told.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as a terminal sends them")
+@pytest.mark.parametrize("way", ["embedded", "server"])
+async def test_ctrl_c_does_not_wait_for_a_web_server_that_has_fallen_silent(way):
+    pytest.importorskip("aiohttp")
+    half, asked = SPOKEN[:100_000], asyncio.Event()
+
+    async def serve(reader, writer):
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError):
+            while not (request := await reader.readuntil(b"\r\n\r\n")).startswith(b"POST"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+                if request.startswith(b"GET"):
+                    writer.write(half)
+                    asked.set()
+                await writer.drain()
+            await reader.read()  # an upload to the same server, which says nothing to it either
+
+    async with asyncio.timeout(50), await asyncio.start_server(serve, "127.0.0.1", 0) as web:
+        address = f"http://127.0.0.1:{web.sockets[0].getsockname()[1]}"
+        hearing = ("--model", "nano") if way == "embedded" else ("--server", address)
+        command = [sys.executable, "-m", "streamasr", "transcribe", f"{address}/talk.wav", *hearing]
+        process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+        try:
+            await asked.wait()
+            process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(15):
+                told = (await process.communicate())[1].decode()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+    assert process.returncode == 130
+    assert "streamasr: interrupted" in told
+    assert "Traceback" not in told
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a shell's pipe")

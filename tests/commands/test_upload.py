@@ -17,6 +17,7 @@ from helpers import PATIENCE_S, RATE, HeldEngine, pcm, serving, spoken
 from streamasr import cli
 from streamasr.commands.hearing import by_server
 from streamasr.commands.inputs import find
+from streamasr.commands.ledger import LEDGER
 from streamasr.commands.upload import ServerAddress, upload
 from streamasr.core.options import FileOptions
 from streamasr.errors import ConfigError, InvalidSetting, MediaError, Refused, TooLarge, Unavailable
@@ -182,7 +183,7 @@ async def test_a_refusal_is_heard_although_the_recording_is_still_being_sent():
     assert raised.value.retry_after_s == 7
 
 
-async def test_a_server_without_room_is_asked_again_when_it_says(tmp_path, monkeypatch):
+async def test_a_server_without_room_is_asked_again_when_it_says_and_that_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("streamasr.server.files.BUSY_RETRY_S", 0.02)
     engine = HeldEngine()
     path = tmp_path / "talk.wav"
@@ -205,6 +206,10 @@ async def test_a_server_without_room_is_asked_again_when_it_says(tmp_path, monke
 
         assert heard(await first) == WORDS
         assert heard(await second) == WORDS[:5]
+    told = capsys.readouterr().err.splitlines()
+    refused = f"{server.http} refuses: all places for recordings are taken (1); trying again in 0.02 s"
+    assert len(told) >= 2
+    assert set(told) == {f"streamasr: {path}: {refused}"}
 
 
 async def test_what_lies_elsewhere_is_fetched_here_and_sent_on():
@@ -251,5 +256,6 @@ async def test_the_command_writes_what_the_server_says(tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"{name}.{suffix}" for name in "abc" for suffix in ("wav", "txt", "srt")),
         "bad.wav",
+        LEDGER,
     }
     assert "bad.wav: the recording is not audio" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Which language an utterance is in, from the model's probabilities."""
 
+import pytest
+
 from streamasr.core.language import choose_language
 
 
@@ -27,3 +29,8 @@ def test_a_last_language_that_is_no_candidate_does_not_stay():
 
 def test_without_probabilities_nothing_is_divided_by_zero():
     assert choose_language({"en": 0.0, "de": 0.0}, ("en", "de"), None)[1] == 0.0
+
+
+def test_a_model_that_tells_no_language_is_said_to():
+    with pytest.raises(ValueError, match="gave no language a probability"):
+        choose_language({}, ("en",), "en")

@@ -124,6 +124,43 @@ def test_a_mark_that_changes_its_mind_changes_no_stable_text():
     assert stabilizer.stable_text == "one, two"
 
 
+def test_a_doubtful_word_at_the_edge_is_not_shown_yet():
+    """'three' ends at 1.4 s: the window's last 300 ms begin at 1.699 s, or at 1.7."""
+    stabilizer = LocalAgreement(POLICY, 0)
+    stabilizer.take([*said("one two"), at(" three", 1.0, 1.4, 0.79), at(",", 1.4, 1.4)], round(1.699 * S), commit=True)
+    assert stabilizer.present() == "one two"
+    assert stabilizer.text == "one two three,"
+
+    stabilizer.take([*said("one two"), at(" three", 1.0, 1.4, 0.79), at(",", 1.4, 1.4)], round(1.7 * S), commit=True)
+    assert stabilizer.present() == "one two three,"
+
+
+def test_a_sure_word_at_the_edge_is_shown_at_once():
+    stabilizer = LocalAgreement(POLICY, 0)
+    stabilizer.take([*said("one two ,"), at(" three", 1.0, 1.4, 0.8)], round(1.4 * S), commit=True)
+    assert stabilizer.present() == "one two, three"
+
+
+def test_a_word_that_was_shown_stays_when_the_model_becomes_unsure_of_it():
+    """Another one in its place does not."""
+    stabilizer = LocalAgreement(POLICY, 0)
+    stabilizer.take([*said("one"), at(" two", 0.5, 0.9, 0.9)], round(0.9 * S), commit=True)
+    assert stabilizer.present() == "one two"
+    stabilizer.take([*said("one"), at(" Two", 0.5, 0.95, 0.2)], round(1.0 * S), commit=True)
+    assert stabilizer.present() == "one Two"
+    stabilizer.take([*said("one"), at(" too", 0.5, 0.95, 0.2)], round(1.1 * S), commit=True)
+    assert stabilizer.present() == "one"
+
+
+def test_what_is_stable_is_always_shown():
+    """A doubtful word becomes stable by agreement, and its mark follows it."""
+    stabilizer = LocalAgreement(POLICY, 0)
+    for end_s in (1.0, 1.4):
+        stabilizer.take(said("one two three", confidence=0.1), round(end_s * S), commit=True)
+    assert stabilizer.stable_text == "one two"
+    assert stabilizer.present() == "one two"
+
+
 def test_the_prefix_is_the_stable_tokens_as_they_were_generated():
     stabilizer = heard(("one two three", 1.0), ("one two three", 1.3))
     assert stabilizer.prefix == tuple(map(ord, " one two"))

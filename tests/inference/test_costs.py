@@ -87,3 +87,11 @@ def test_an_unknown_shape_costs_what_the_nearest_does():
 def test_an_unknown_size_is_an_error_that_names_it():
     with pytest.raises(KeyError, match=r"'huge' is not in the cost table; it has .*nano"):
         costs.window_ms("huge", 10)
+
+
+def test_a_batch_of_short_windows_is_cheaper_and_one_of_long_windows_dearer_than_they_are_alone():
+    assert costs.batch_factor("nano", 1, 8.0) == 1.0
+    assert costs.batch_factor("nano", 8, 1.0) < 0.9
+    assert costs.batch_factor("nano", 2, 8.0) < 1.0 < costs.batch_factor("nano", 4, 8.0)
+    assert costs.batch_factor("nano", 8, 30.0) == 0.95  # it leaves the cache alone as well
+    assert costs.batch_factor("small", 8, 8.0) == 0.95

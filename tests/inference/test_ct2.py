@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from streamasr.inference.worker import LocalBackend
 DATA = ROOT / "tests" / "data"
 RECORDINGS = {recording.id: recording for recording in load(DATA)}
 NANO = resolve("nano")
+WHISPER = ctranslate2.models.Whisper
 S = 16_000
 FRAME = 320
 
@@ -278,6 +280,55 @@ def test_a_file_that_is_no_model_is_one_clear_sentence(tmp_path):
     with pytest.raises(ModelError, match="not a model in CTranslate2 format") as error:
         Ct2Engine(resolve(str(tmp_path)), threads=1)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("told", [None, [], [0, 1], "en"])
+def test_a_conversion_without_its_languages_tokens_tells_languages_all_the_same(told, engine, tmp_path, caplog):
+    """Without lang_ids, or with those of another vocabulary, CTranslate2 has no language to tell."""
+    model = copied(tmp_path, lang_ids=told)
+    heard = alone(Ct2Engine(model, threads=1), window("lang_de_003", language=None))
+    right = alone(engine, window("lang_de_003", language=None))
+    assert (heard.language, heard.language_probability) == ("de", right.language_probability)
+    assert text(heard) == text(right)
+    assert f"lang_ids in {model.path / 'config.json'} are not the vocabulary's languages" in caplog.text
+
+
+def test_the_tokens_of_languages_are_left_as_they_are_if_they_are_the_vocabularys(engine, tmp_path, caplog):
+    """A conversion may tell fewer apart than its vocabulary has."""
+    german = engine.vocabulary.task_tokens("de", "transcribe")[1]
+    model = copied(tmp_path, lang_ids=[german])
+    assert alone(Ct2Engine(model, threads=1), window("seen_000", language=None)).language == "de"
+    assert "lang_ids" not in caplog.text
+
+
+def test_a_model_that_tells_no_language_does_not_get_past_the_warm_up(monkeypatch):
+    monkeypatch.setattr(ctranslate2.models, "Whisper", Speechless)
+    with pytest.raises(ModelError, match="cannot be run on cpu: the model gave no language a probability"):
+        Ct2Engine(NANO, threads=1)
+
+
+class Speechless:
+    """CTranslate2's model, but that its ``detect_language`` knows none."""
+
+    def __init__(self, path, **options):
+        self.model = WHISPER(path, **options)
+
+    def detect_language(self, encoded):
+        return [[] for _ in self.model.detect_language(encoded)]
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+
+def copied(place, **config):
+    """A copy of nano with another config.json; what is None is left out."""
+    for file in NANO.path.iterdir():
+        if file.name != "config.json":
+            (place / file.name).symlink_to(file)
+    found = json.loads((NANO.path / "config.json").read_text("utf-8")) | config
+    kept = {name: value for name, value in found.items() if value is not None}
+    (place / "config.json").write_text(json.dumps(kept), "utf-8")
+    return msgspec.structs.replace(NANO, path=place)
 
 
 def test_the_largest_batch_is_the_devices_unless_it_is_told():

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 from faster_whisper.feature_extractor import FeatureExtractor
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from streamasr.inference.features import hann, log_mel, mel_filters
+from streamasr.inference.features import MelCache, hann, log_mel, mel_filters
 
 RATE = 16_000
 
@@ -64,3 +66,39 @@ def test_the_window_is_periodic():
     assert hann()[0] == 0
     assert hann()[200] == 1
     np.testing.assert_allclose(hann()[1:], hann()[1:][::-1], atol=1e-6)
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_features_are_the_same_to_the_bit_whether_their_beginning_is_remembered_or_not(data):
+    """Windows that grow, shrink, begin anew and change their audio, of several lanes, in any order."""
+    cache = MelCache(80)
+    sources = {seed: speechlike(2 * RATE, seed) for seed in range(3)}
+    for _ in range(data.draw(st.integers(1, 8))):
+        audio = sources[data.draw(st.sampled_from(sorted(sources)))]
+        begin = data.draw(st.sampled_from([0, 160, 8_000]))
+        pcm = audio[begin : begin + data.draw(st.integers(0, RATE))]
+        lane = data.draw(st.sampled_from("ab"))
+
+        ours = cache.log_mel(lane, pcm, RATE)
+
+        np.testing.assert_array_equal(ours, log_mel(pcm, RATE, 80))
+
+
+def test_only_the_lanes_used_last_are_remembered(monkeypatch):
+    monkeypatch.setattr(MelCache, "LANES", 2)
+    cache = MelCache(80)
+    for lane in "abac":
+        cache.log_mel(lane, speechlike(RATE), RATE)
+    assert set(cache._known) == {"a", "c"}
+
+
+def test_what_is_remembered_is_not_computed_again(monkeypatch):
+    counted = []
+    original = np.fft.rfft
+    monkeypatch.setattr(np.fft, "rfft", lambda frames, axis: counted.append(len(frames)) or original(frames, axis=axis))
+    cache, pcm = MelCache(80), speechlike(2 * RATE)
+    cache.log_mel("a", pcm[:RATE], RATE)
+    cache.log_mel("a", pcm, 2 * RATE)
+
+    assert counted == [100, 101]  # the last frame of the first second heard too little

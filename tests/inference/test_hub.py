@@ -2,12 +2,13 @@
 
 import socket
 import time
+from itertools import pairwise
 
 import pytest
 from hub import COMMIT, LocalHub, etag, files_of
 
 from streamasr.errors import HubUnreachable, ModelError, Unavailable
-from streamasr.inference.hub import Hub
+from streamasr.inference.hub import CHUNK, Hub
 from streamasr.inference.manifest import MANIFEST, verify
 from streamasr.inference.models import resolve
 
@@ -24,6 +25,7 @@ def served():
         REPO: NANO | {"README.md": b"# Nano", "model.safetensors": b"x"},
         "someone/big": BIG,
         "someone/old": {name: data for name, data in NANO.items() if name != "tokenizer.json"},
+        "someone/mute": {name: data for name, data in NANO.items() if name != "vocabulary.json"},
         "someone/other": {"model.safetensors": b"x", "config.json": b"{}"},
     }
     with LocalHub(repos) as running:
@@ -84,7 +86,26 @@ def test_progress_is_told_in_bytes_and_ends_with_all_of_them(served, hub):
     hub.fetch_to(manifest, hub.cache / "big", told.append)
     assert told == sorted(told)
     assert told[-1] == manifest.size
-    assert len(told) > len(manifest.files) + 1  # within a file too
+    steps = [after - before for before, after in pairwise([0, *told])]
+    assert max(steps) <= CHUNK  # the library's chunks are larger than nano
+
+
+def test_a_download_from_a_hub_that_has_fallen_silent_can_be_ended_at_once(served, hub):
+    """The library waits ten seconds for the next bytes, then tries again, five times."""
+    manifest = hub.manifest("someone/big")
+    served.silent_after = 1_000_000
+    told, ended = [], time.monotonic()
+
+    def stop(here):
+        nonlocal ended
+        if here > 900_000 and told[-1] == here:  # in the large file, and nothing came since
+            ended = time.monotonic()
+            raise Unavailable("enough")
+        told.append(here)
+
+    with pytest.raises(Unavailable):
+        hub.fetch_to(manifest, hub.cache / "big", stop)
+    assert time.monotonic() - ended < 1
 
 
 def test_a_download_that_was_stopped_goes_on_where_it_was(served, hub):
@@ -160,9 +181,56 @@ def test_what_is_right_in_a_directory_stays_and_what_is_not_is_fetched_again(ser
     hub.fetch_to(manifest, to, quiet)
     (to / "tokenizer.json").write_text("spoilt")
     served.served.clear()
+    assert hub.check(manifest, quiet, to) == ("tokenizer.json",)
+    assert hub.missing(manifest, to) == len(NANO["tokenizer.json"])
     hub.fetch_to(manifest, to, quiet)
     assert served.served == {"tokenizer.json": len(NANO["tokenizer.json"])}
     assert verify(to) == ()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_is_spoilt_in_the_cache_is_found_deleted_and_fetched_again(served, hub, monkeypatch, links):
+    if not links:
+        monkeypatch.setattr("huggingface_hub.file_download.are_symlinks_supported", lambda cache_dir=None: False)
+    manifest = hub.manifest(REPO)
+    path = hub.fetch(manifest, quiet)
+    assert hub.check(manifest, quiet) == ()
+    (path / "model.bin").write_bytes(NANO["model.bin"][:-1] + b"?")
+    served.served.clear()
+
+    assert hub.check(manifest, quiet) == ("model.bin",)
+    assert hub.cached(REPO) is None
+    assert hub.missing(manifest) == len(NANO["model.bin"])
+    assert files_of(hub.fetch(manifest, quiet)) == NANO
+    assert served.served == {"model.bin": len(NANO["model.bin"])}
+
+
+def test_what_is_spoilt_in_the_cache_is_not_copied_to_a_directory(hub, tmp_path):
+    manifest = hub.manifest(REPO)
+    (hub.fetch(manifest, quiet) / "config.json").write_bytes(b"{}")
+    assert hub.check(manifest, quiet, tmp_path / "mine") == ("config.json",)
+    hub.fetch_to(manifest, tmp_path / "mine", quiet)
+    assert verify(tmp_path / "mine") == ()
+
+
+def test_a_check_can_be_ended(hub):
+    manifest = hub.manifest(REPO)
+    hub.fetch(manifest, quiet)
+
+    def stop(here):
+        raise Unavailable("enough")
+
+    with pytest.raises(Unavailable):
+        hub.check(manifest, stop)
+    assert hub.cached(REPO)
+
+
+def test_a_snapshot_without_its_vocabulary_is_not_the_model(hub):
+    path = hub.fetch(hub.manifest(REPO), quiet)
+    (path / "vocabulary.json").unlink()
+    assert hub.cached(REPO) is None
+    assert files_of(hub.fetch(hub.manifest(REPO), quiet)) == NANO
+    assert hub.cached(REPO) == path
 
 
 def test_what_is_in_the_cache_is_copied_from_there(served, hub, tmp_path):
@@ -181,7 +249,8 @@ def test_what_is_in_the_cache_is_copied_from_there(served, hub, tmp_path):
         ("no/such", None, "there is no no/such on http"),
         (REPO, "v9", "has no revision 'v9'"),
         ("someone/old", None, "has no tokenizer.json (an old conversion)"),
-        ("someone/other", None, "not a Whisper model in CTranslate2 format: it lacks model.bin, tokenizer.json"),
+        ("someone/other", None, "in CTranslate2 format: it lacks model.bin, tokenizer.json, vocabulary.json"),
+        ("someone/mute", None, "not a Whisper model in CTranslate2 format: it lacks vocabulary.json"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_one_sentence(served, hub, repo, revision, part):
@@ -210,6 +279,15 @@ def test_a_server_that_is_no_hub_is_unreachable(served, hub, status, why):
     served.status = status
     with pytest.raises(HubUnreachable, match=why):
         hub.manifest(REPO)
+
+
+def test_a_hub_that_is_gone_is_not_said_to_lack_what_is_here(served, hub):
+    hub.fetch(hub.manifest(REPO), quiet)
+    gone = Hub("http://127.0.0.1:9", hub.cache)
+    with pytest.raises(HubUnreachable, match=r"^model: http://127\.0\.0\.1:9 \(variable HF_ENDPOINT\) does not give"):
+        gone.manifest(REPO)
+    with pytest.raises(HubUnreachable, match="is not all in the cache"):
+        gone.manifest("someone/big")
 
 
 def test_a_closed_port_is_told_at_once_with_the_variable_that_names_it(tmp_path):

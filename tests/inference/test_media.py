@@ -332,6 +332,32 @@ def test_a_file_that_was_cut_off_gives_what_there_is_and_says_so_if_its_head_say
     assert len(heard(io.BytesIO(fragments[: len(fragments) // 2]))) == pytest.approx(10 * RATE, abs=1.5 * RATE)
 
 
+def test_a_wav_that_was_cut_off_is_told_although_ffmpeg_takes_it_for_whole():
+    cut = made("wav", seconds=20.0)
+    cut = cut[: len(cut) // 3]
+    message = r"talk is cut off: it ends at 6\.7 s, though its head says 20\.0 s\."
+    blocks = []
+
+    with pytest.raises(MediaError, match=message):
+        blocks.extend(decode(named(cut, "talk")))
+    assert sum(map(len, blocks)) == pytest.approx(20 / 3 * RATE, abs=0.1 * RATE)
+    with GrowingFile("talk") as upload:
+        upload.write(cut)
+        upload.finish()
+        with pytest.raises(MediaError, match=message):
+            list(decode(upload))
+    assert len(heard(io.BytesIO(cut), duration_s=5.0)) == 5 * RATE
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_a_wav_that_was_streamed_and_does_not_know_its_size_is_whole(size):
+    raw = bytearray(made("wav"))
+    at = raw.index(b"data") + 4
+    raw[at : at + 4] = size.to_bytes(4, "little")
+
+    assert len(heard(io.BytesIO(raw))) == SECONDS * RATE
+
+
 def named(data, name):
     file = io.BytesIO(data)
     file.name = name

@@ -17,6 +17,7 @@ from streamasr.inference.hub import Hub
 from streamasr.inference.machine import Cores
 from streamasr.inference.models import resolve
 from streamasr.inference.selection import choose, choose_here, download, measure_nano, parse
+from streamasr.inference.sizing import predict
 
 NANO = files_of(resolve("nano").path)
 CPU = Placement(device="cpu", compute_type="int8", threads=1, reasons=())
@@ -171,6 +172,29 @@ def test_a_download_to_a_directory_is_a_model_without_a_hub(hub, gone, tmp_path)
     assert chosen(str(tmp_path / "copy"), gone).entry.size == "nano"
 
 
+def test_a_spoilt_file_in_a_directory_is_announced_with_what_it_takes_and_comes_again(hub, tmp_path):
+    told = []
+    download(parse("me/mine"), hub, to=tmp_path / "copy")
+    shutil.rmtree(hub.cache, ignore_errors=True)
+    spoilt = NANO["model.bin"][:-1] + b"?"
+    (tmp_path / "copy" / "model.bin").write_bytes(spoilt)
+    download(parse("me/mine"), hub, lambda stage, share: told.append(stage), to=tmp_path / "copy")
+    (announced,) = {stage for stage in told if "\n" in stage}
+    size, whole = len(spoilt) / 1e6, sum(map(len, NANO.values())) / 1e6
+    assert f"me/mine: {size:.0f} MB of {whole:.0f} MB from" in announced
+    assert "; model.bin: spoilt here, fetched again; " in announced
+    assert (tmp_path / "copy" / "model.bin").read_bytes() == NANO["model.bin"]
+
+
+def test_a_checked_download_does_not_count_as_part_of_the_next(hub):
+    """The share of a stage is that of the download: checking has none, or /readyz would be at its end too soon."""
+    download(parse("me/mine"), hub)
+    told = []
+    download(parse("me/mine"), hub, lambda stage, share: told.append((stage.partition(" ")[0], share)))
+    assert {share for stage, share in told if stage == "checking"} == {None}
+    assert told[-1] == ("downloading", 1.0)
+
+
 def test_without_a_hub_and_without_a_terminal_there_is_an_error_that_names_the_way_out(gone):
     with pytest.raises(HubUnreachable, match=r"does not give it: .*--fallback nano"):
         chosen("small", gone)
@@ -180,7 +204,7 @@ def test_without_a_hub_and_without_a_terminal_there_is_an_error_that_names_the_w
 def test_without_a_hub_nano_takes_its_place_and_says_so(gone, how):
     got = chosen("small", gone, **how)
     assert got.entry.name == "nano"
-    assert got.notice.startswith("running nano (built in, and not made for real speech), since ")
+    assert got.notice.startswith("running nano (built in, and not made for real speech) instead of small, since ")
     assert "http://127.0.0.1:9" in got.notice
 
 
@@ -199,25 +223,46 @@ def test_a_repository_that_is_not_there_is_no_reason_for_another_model(hub):
 
 def test_auto_on_a_gpu_is_decided_by_the_roomiest_one():
     found = machine(gpu(0, 1_000_000_000), gpu(1, 6_000_000_000), gpu(2, 70_000_000_000))
-    size, reason = choose_here(found, GPU)
-    assert size.name == "large-v3-turbo"
-    assert "GPU 1" in reason
+    choice = choose_here(found, GPU)
+    assert choice.size.name == "large-v3-turbo"
+    assert "GPU 1" in choice.reason
 
 
 def test_auto_on_a_cpu_is_decided_by_nanos_time(hub, monkeypatch):
     monkeypatch.setattr(selection, "measure_nano", lambda placement: 0.5)
     got = chosen("auto", hub)
     assert got.entry.name == "tiny"
-    assert got.reason.startswith("tiny: the smallest")
+    assert got.reason.startswith("the smallest")
 
 
-def test_auto_without_a_hub_takes_a_smaller_model_that_is_here(hub, gone, monkeypatch):
-    chosen("tiny", hub)
+@pytest.mark.parametrize("how", [{}, {"terminal": True}, {"fallback": "nano"}, {"fallback": "none"}])
+def test_auto_without_a_hub_takes_the_best_model_that_is_here_before_nano_or_nothing(hub, gone, monkeypatch, how):
+    for name in ("tiny", "base"):
+        chosen(name, hub)
     monkeypatch.setattr(selection, "measure_nano", lambda placement: 0.0001)
-    got = chosen("auto", gone, fallback="nano")
-    assert got.reason.startswith("large-v3: ")
-    assert got.entry.path == gone.cached("Systran/faster-whisper-tiny")
-    assert got.notice.startswith("running tiny (a smaller model that is here), since ")
+    got = chosen("auto", gone, **how)
+    assert (got.entry.name, got.reason) == ("base", "")
+    assert got.entry.path == gone.cached("Systran/faster-whisper-base")
+    assert got.notice.startswith("running base (in the cache) instead of large-v3, since ")
+
+
+def test_auto_starts_again_without_a_hub_whatever_nano_took_this_time(hub, gone, monkeypatch):
+    """The finding: just over the limit at the first start, clearly under it at the next, and the reverse."""
+    at_limit = 0.5 / predict(catalog.BY_NAME["base"], 1.0)
+    for first, name, then in ((1.01, "tiny", 0.7), (0.99, "base", 1.15)):
+        monkeypatch.setattr(selection, "measure_nano", lambda placement, share=first: share * at_limit)
+        shutil.rmtree(hub.cache, ignore_errors=True)
+        assert chosen("auto", hub).entry.name == name
+        monkeypatch.setattr(selection, "measure_nano", lambda placement, share=then: share * at_limit)
+        assert chosen("auto", gone).entry.name == name
+
+
+def test_auto_does_not_run_what_this_machine_cannot_though_it_is_here(hub, gone, monkeypatch):
+    chosen("base", hub)
+    monkeypatch.setattr(selection, "measure_nano", lambda placement: 0.8 / predict(catalog.BY_NAME["base"], 1.0))
+    with pytest.raises(HubUnreachable):
+        chosen("auto", gone)
+    assert chosen("auto", gone, terminal=True).entry.name == "nano"
 
 
 def test_auto_without_a_hub_or_any_model_takes_nano(gone, monkeypatch):

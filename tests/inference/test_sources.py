@@ -179,6 +179,14 @@ class Files(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path.startswith("/talk.m4a"):
             self.answer(200, self.data, len(self.data))
+        elif self.path.startswith("/slow"):
+            self.answer(200, self.data[:500], len(self.data))
+            for at in range(500, len(self.data), len(self.data) // 5):
+                self.wfile.write(self.data[at : at + len(self.data) // 5])
+                self.server.ended.wait(0.15)
+        elif self.path.startswith("/silent"):
+            self.answer(200, self.data[:500], len(self.data))
+            self.server.ended.wait(WAIT_S)
         elif self.path.startswith("/cut"):
             self.answer(200, self.data[:1000], len(self.data))
             self.close_connection = True
@@ -204,9 +212,11 @@ class Files(http.server.BaseHTTPRequestHandler):
 def web():
     pytest.importorskip("aiohttp")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
+        server.ended = threading.Event()
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
+        server.ended.set()
         server.shutdown()
         thread.join(WAIT_S)
 
@@ -215,6 +225,26 @@ def test_a_web_server_that_gives_no_parts_of_files_is_read_once_in_order(web):
     samples = np.concatenate(list(decode(f"http://{web}/talk.m4a?signature=secret")))
 
     assert np.array_equal(samples, np.concatenate(list(decode(io.BytesIO(Files.data)))))
+
+
+def test_a_file_may_take_as_long_as_it_likes_while_something_comes(web, monkeypatch):
+    """The package's own limit is on the whole file; here it is shorter than this one takes."""
+    aiohttp = pytest.importorskip("aiohttp")
+    monkeypatch.setattr("aiohttp.client.DEFAULT_TIMEOUT", aiohttp.ClientTimeout(total=0.4))
+    fsspec.get_filesystem_class("http").clear_instance_cache()
+
+    with open_source(f"http://{web}/slow.m4a") as file:
+        assert b"".join(iter(lambda: file.read(1 << 16), b"")) == Files.data
+
+
+def test_a_web_server_that_falls_silent_is_given_up_and_that_is_said(web):
+    with (
+        open_source(f"http://{web}/silent.m4a", stalled_s=0.3) as file,
+        pytest.raises(MediaError) as raised,
+    ):
+        list(decode(file))
+
+    assert str(raised.value) == f"http://{web}/silent.m4a could not be read to its end: nothing came for 0.3 s."
 
 
 @pytest.mark.parametrize(

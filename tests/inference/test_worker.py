@@ -355,6 +355,7 @@ async def test_every_batch_is_told_to_the_observer():
             devices=1,
             lanes=("a", "b"),
             kinds=("final", "final"),
+            spans=((0, 0), (0, 0)),
             superseded=0,
         )
     ]

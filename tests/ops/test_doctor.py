@@ -192,7 +192,7 @@ def served():
 
 
 def test_the_hub_answers_with_the_size_of_what_is_wanted(served, tmp_path):
-    finding = doctor.hub_answers(Hub(served.url, tmp_path), REPO, None, needed=True)
+    finding = doctor.hub_answers(Hub(served.url, tmp_path), selection.parse("tiny"), needed=True)
     assert finding.status == "ok"
     assert finding.found.startswith(f"{served.url} answers: {REPO} is 7 MB")
 
@@ -201,14 +201,14 @@ def test_the_hub_answers_with_the_size_of_what_is_wanted(served, tmp_path):
 def test_a_hub_that_is_not_there_matters_where_its_model_is_needed(tmp_path, needed, status):
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    finding = doctor.hub_answers(Hub(url, tmp_path), REPO, None, needed=needed)
+    finding = doctor.hub_answers(Hub(url, tmp_path), selection.parse("tiny"), needed=needed)
     assert finding.status == status
     assert url in finding.found
     assert "HF_ENDPOINT" in finding.advice
 
 
 def test_a_model_that_the_hub_does_not_have_is_named(served, tmp_path):
-    finding = doctor.hub_answers(Hub(served.url, tmp_path), "nobody/nothing", None, needed=True)
+    finding = doctor.hub_answers(Hub(served.url, tmp_path), selection.parse("nobody/nothing"), needed=True)
     assert finding.status == "failed"
     assert "nobody/nothing" in finding.found
 
@@ -221,6 +221,41 @@ def test_a_model_says_whether_it_is_here(served, tmp_path):
     assert "downloads it" in before[0].found
     hub.fetch(hub.manifest(REPO), lambda _: None)
     assert str(tmp_path) in next(doctor.models(spec, here, placement, hub, needed=True)).found
+
+
+@pytest.fixture
+def gone(served, tmp_path):
+    """A cache with tiny, and no hub."""
+    before = Hub(served.url, tmp_path)
+    before.fetch(before.manifest(REPO), lambda _: None)
+    return Hub("http://127.0.0.1:9", tmp_path)
+
+
+def test_a_silent_hub_does_not_make_less_of_a_model_that_is_here(gone):
+    here = machine(problem="no GPU")
+    first, hub = doctor.models(selection.parse("tiny"), here, hardware.pick(here, threads=1), gone, needed=True)
+    assert first.found == f"in {gone.cached(REPO)}"
+    assert hub.status == "warning"
+    assert "not all in the cache" not in hub.found
+    assert "to get another model than this one" in hub.advice
+    assert "nano" not in hub.advice
+
+
+def test_a_model_that_needs_no_hub_is_not_asked_for_there(gone):
+    here = machine(problem="no GPU")
+    (hub,) = doctor.models(selection.parse("nano"), here, hardware.pick(here, threads=1), gone, needed=True)
+    assert (hub.status, hub.advice, hub.found) == ("ok", "", "not asked: nano is on this machine")
+
+
+def test_a_silent_hub_fails_auto_only_if_nothing_here_could_stand_in(gone, tmp_path, monkeypatch):
+    monkeypatch.setattr(selection, "measure_nano", lambda placement: 0.0001)
+    here, auto = machine(problem="no GPU"), selection.parse("auto")
+    chosen, model, hub = doctor.models(auto, here, hardware.pick(here, threads=1), gone, needed=True)
+    assert chosen.found.startswith("large-v3: one stream is predicted")
+    assert model.found.endswith("without the hub, tiny in the cache runs instead")
+    assert hub.status == "warning"
+    empty = Hub(gone.endpoint, tmp_path / "empty")
+    assert [*doctor.models(auto, here, hardware.pick(here, threads=1), empty, needed=True)][-1].status == "failed"
 
 
 def test_everything_is_examined_in_order(served, tmp_path):

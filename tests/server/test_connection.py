@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import RATE, neighbour, pcm, serving, spoken, talking
+from helpers import RATE, HeldEngine, neighbour, pcm, serving, spoken, talking
 from websockets.exceptions import InvalidStatus
 
 from streamasr.inference.fake import ToneCodeEngine, ToneVad, tone_word_times, tone_words
@@ -326,3 +326,18 @@ def _mulaw(samples: np.ndarray) -> bytes:
     segment = np.floor(np.log2(magnitude)).astype(np.int32) - 5
     low = magnitude >> (segment + 1) & 0x0F
     return (~(sign | segment << 4 | low) & 0xFF).astype(np.uint8).tobytes()
+
+
+async def test_a_session_that_cannot_be_served_is_told_overloaded_and_closed_with_1013(monkeypatch):
+    monkeypatch.setattr("streamasr.server.sessions.UNSERVED_S", 0.02)
+    engine = HeldEngine()
+    speech = pcm(spoken(random.Random(2).choices(range(64), k=200)))
+    async with serving(LocalBackend(lambda: engine)) as server, talking(server.url, sample_rate=RATE) as talk:
+        sending = asyncio.create_task(talk.audio(speech, [32_000]))
+        closed = await talk.to_the_end()
+        sending.cancel()
+        engine.let.set()
+
+    assert closed == (1013, "overloaded: the server cannot keep up")
+    assert talk.of("error")[-1]["code"] == "overloaded"
+    assert talk.of("error")[-1]["retry_after"] > 0

@@ -9,10 +9,12 @@ from streamasr.server.admission import crowding
 from streamasr.server.load import SPAN_S, LoadMeter
 
 MOST = 0.9
+RATE = 16_000
 
 
-def batch(at, *lanes, kinds=None, engine_s=0.02, devices=1):
-    """A batch of a window for each lane, which ended at ``at``."""
+def batch(at, *lanes, kinds=None, engine_s=0.02, devices=1, heard_s=0.5):
+    """A batch of a window for each lane, which ended at ``at`` and let the lane be heard so much further."""
+    spans = tuple((int((at - heard_s) * RATE), int(at * RATE)) for _ in lanes)
     return BatchRecord(
         size=len(lanes),
         failed=0,
@@ -24,6 +26,7 @@ def batch(at, *lanes, kinds=None, engine_s=0.02, devices=1):
         devices=devices,
         lanes=lanes,
         kinds=kinds or ("partial",) * len(lanes),
+        spans=spans,
         superseded=0,
     )
 
@@ -32,7 +35,7 @@ def speak(meter, lanes, begin, end, *, every=0.5, cost=0.01):
     """Each lane has a window of ``cost`` seconds run every ``every`` seconds."""
     for step in range(int((end - begin) / every)):
         for number, lane in enumerate(lanes):
-            meter.batch(batch(begin + (step + number / len(lanes)) * every, lane, engine_s=cost))
+            meter.batch(batch(begin + (step + number / len(lanes)) * every, lane, engine_s=cost, heard_s=every))
 
 
 def test_nothing_is_known_of_a_fresh_server():
@@ -49,16 +52,35 @@ def test_one_speakers_load_is_what_was_measured_of_all():
     load = meter.load(60.0)
 
     assert load.busy == pytest.approx(0.2)
-    assert load.speaking == 10
+    assert load.speaking == pytest.approx(10)
     assert load.speaker == pytest.approx(0.02)
 
 
 def test_two_channels_are_one_session():
     meter = LoadMeter(MOST)
-    meter.batch(batch(0.0, "a/0", "a/1"))
+    meter.batch(batch(1.0, "a/0", "a/1"))
 
-    assert meter.spoke(0.0) == 1
-    assert meter.load(1.0).speaking == 1 / SPAN_S
+    assert meter.spoke(1.0) == 1
+    assert meter.spoke(1.0 + SPAN_S) == 0
+
+
+def test_speech_is_counted_once_however_often_it_is_heard():
+    meter = LoadMeter(MOST)
+    for at in (1.0, 1.1, 1.2, 1.3):  # windows of two seconds, each a tenth further than the one before
+        meter.batch(batch(at, "a/0", heard_s=2.0))
+
+    assert meter.load(2.0).speaking == pytest.approx(2.3 / SPAN_S)
+
+
+def test_audio_that_comes_at_once_does_not_make_a_speaker_look_dear():
+    meter = LoadMeter(MOST)
+    for second in range(20):
+        meter.batch(batch(second + 0.5, f"s{second}/0", engine_s=0.6, heard_s=12.0))
+    load = meter.load(20.0)
+
+    assert load.busy == pytest.approx(0.6)
+    assert load.speaker == pytest.approx(0.05)
+    assert crowding(load, 1 - MOST, already=False) is None
 
 
 def test_a_files_use_of_idle_time_is_no_load():
@@ -122,7 +144,8 @@ def conversations(meter, rng, callers):
                 inside[name] = (now, rng.random() < 1 / 3)
         talkers = [name for name, (_, speaks) in inside.items() if speaks]
         for name in talkers:
-            meter.batch(batch(now, f"{name}/0", engine_s=0.01 * min(1.0, 25 / len(talkers))))
+            engine_s = 0.01 * min(1.0, 25 / len(talkers))
+            meter.batch(batch(now, f"{name}/0", engine_s=engine_s, heard_s=0.25))
         if inside and rng.random() < 0.02:
             gone = rng.choice(sorted(inside))
             del inside[gone]

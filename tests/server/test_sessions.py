@@ -15,7 +15,7 @@ from streamasr.core.events import Final, Hypothesis, Warned
 from streamasr.core.options import AudioFormat, ResumePoint, SessionOptions
 from streamasr.core.policy import Policy
 from streamasr.core.session import Session
-from streamasr.errors import EngineError, InvalidSetting, Unavailable, WindowFailed
+from streamasr.errors import EngineError, InvalidSetting, Refused, Unavailable, WindowFailed
 from streamasr.inference.fake import ToneCodeEngine, ToneVad
 from streamasr.inference.worker import LocalBackend
 from streamasr.server.outbox import Ended, Failed, Outbox, Said
@@ -221,3 +221,60 @@ def test_an_hour_of_silence_costs_no_memory_and_does_not_move_the_clock():
     (final,) = [event for event in events if isinstance(event, Final)]
     assert [int(word.text[1:]) for word in final.words] == WORDS
     assert final.words[0].start == pytest.approx(3_600 * RATE + RATE // 2, abs=160)
+
+
+async def test_a_session_of_which_nothing_is_understood_is_told_that_it_cannot_be_served(app, monkeypatch):
+    monkeypatch.setattr("streamasr.server.sessions.UNSERVED_S", 0.02)
+    many = random.Random(1).choices(range(64), k=240)
+    app.registry.services.backend.let.clear()
+    outbox = Outbox()
+    session = LiveSession(START, app.registry.services, outbox)
+    taking = asyncio.create_task(session.receive_audio(pcm(spoken(many))))
+    *_, last = await read(outbox)
+
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, Refused)
+    assert last.error.message == "the server cannot keep up"
+    taking.cancel()
+    await session.close()
+
+
+async def test_an_upload_that_is_understood_slowly_is_served(app, monkeypatch):
+    monkeypatch.setattr("streamasr.server.sessions.UNSERVED_S", 0.6)
+    backend, loop = app.registry.services.backend, asyncio.get_running_loop()
+
+    async def slowly(window, submit=backend.submit):
+        turn = asyncio.Event()
+        loop.call_later(0.2, turn.set)
+        await turn.wait()
+        return await submit(window)
+
+    monkeypatch.setattr(backend, "submit", slowly)
+    began = loop.time()
+    many = random.Random(1).choices(range(64), k=240)
+    outbox = Outbox()
+    session = LiveSession(START, app.registry.services, outbox)
+    for at in range(0, 240, 60):
+        await session.receive_audio(pcm(spoken(many[at : at + 60], lead=0)))
+    session.finish("stop")
+    items = await read(outbox)
+
+    assert loop.time() - began > 0.6
+    assert items[-1] == Ended("done")
+    assert words(items) == many
+    await session.close()
+
+
+async def test_the_time_from_the_end_of_speech_to_the_final_is_measured_where_silence_ended_it(app):
+    outbox = Outbox()
+    session = LiveSession(START, app.registry.services, outbox)
+    await session.receive_audio(pcm(np.concatenate([spoken(WORDS[:4]), spoken(WORDS[4:], tail=0)])))
+    session.finish("stop")
+    items = await read(outbox)
+    await session.close()
+
+    finals = [item.event.reason for item in items if isinstance(item, Said) and isinstance(item.event, Final)]
+    assert finals == ["endpoint", "stop"]
+    lag = app.registry.report().speech_to_final_s
+    assert lag.count == 1
+    assert 0 < lag.p50 < PATIENCE_S

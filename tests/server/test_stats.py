@@ -24,6 +24,7 @@ def record(*windows, at=0.0, ages=None, **fields):
         "devices": 1,
         "lanes": tuple(lane for lane, _ in windows),
         "kinds": tuple(kind for _, kind in windows),
+        "spans": ((0, 16_000),) * len(windows),
         "superseded": 0,
     }
     return BatchRecord(**values | fields)
