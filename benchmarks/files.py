@@ -79,7 +79,9 @@ class Ours:
         from streamasr.inference.worker import LocalBackend
 
         engine = self._engine or Ct2Engine
-        self._backend = LocalBackend(lambda: engine(self._entry, threads=1, replicas=self._threads, clock=time.perf_counter))
+        self._backend = LocalBackend(
+            lambda: engine(self._entry, threads=1, replicas=self._threads, clock=time.perf_counter)
+        )
         await self._backend.start()
         self._scorer = Scorer()
         return Transcriber(self._backend, self._scorer, VadModel(), self._entry.policy())
