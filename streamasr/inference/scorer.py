@@ -167,6 +167,8 @@ def _hand_back(jobs: Sequence[Job]) -> None:
 
 
 def _settle(answer: asyncio.Future[list[float]], scores: list[float] | EngineError) -> None:
+    if answer.done():  # whoever waited was cancelled a moment ago
+        return
     if isinstance(scores, EngineError):
         answer.set_exception(scores)
     else:

@@ -8,7 +8,7 @@ import pytest
 
 from streamasr.core.events import FRAME
 from streamasr.errors import EngineError
-from streamasr.inference.scorer import FRAMES_AT_ONCE, Scorer
+from streamasr.inference.scorer import FRAMES_AT_ONCE, Scorer, _settle
 
 PATIENCE_S = 10.0
 
@@ -109,3 +109,16 @@ async def test_frames_of_a_session_that_has_gone_are_not_scored(scorer):
 
     assert leaving.cancelled()
     assert gone.log == []
+
+
+async def test_scores_that_come_after_whoever_waited_was_cancelled_harm_nobody(scorer):
+    """The answer arrives in the same turn of the event loop in which the wait is cancelled."""
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+    answer: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+    answer.cancel()
+
+    _settle(answer, [1.0])
+
+    assert answer.cancelled()
+    assert failures == []
